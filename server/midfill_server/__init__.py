@@ -1,0 +1,1 @@
+"""The adapter: a language server and a command line around the library."""
