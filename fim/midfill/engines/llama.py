@@ -1,0 +1,219 @@
+"""llama.cpp in this process: a model, the prompts it has read kept warm, and generations that can be stopped.
+
+One thread of the engine's own holds the model, the context and the samplers; llama.cpp ends the process when
+two threads use one context. Requests reach it through a queue, pieces come back through the event loop. A
+generation that nobody reads any more is stopped by a byte that llama.cpp itself looks at between two steps of
+its computation, so that also a long prefill ends within a batch.
+
+llama.cpp ends the process on some failures that no check can foresee, such as a model file that is cut
+short while it is mapped. So an editor's server never loads this module: `midfill host` does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import logging
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from midfill.engine import ModelInfo, Piece, Sampling, Usage
+from midfill.engines.llama_cache import PromptCache
+from midfill.engines.llama_generation import generation
+from midfill.engines.llama_job import AbortFlag, Job
+from midfill.engines.llama_load import Loaded, load
+from midfill.errors import EngineError, EngineGone, EngineRefused, MidfillError
+from midfill.settings import EngineSettings
+
+__all__ = ["JobRecord", "LlamaEngine"]
+
+_log = logging.getLogger("midfill.llama")
+
+_INLINE_CHARACTERS = 2000
+"""A text of up to this length is tokenized on the spot, in under a millisecond; a longer one in a thread."""
+_RECORDS_KEPT = 256
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """How a generation ended, also one whose reader had gone."""
+
+    usage: Usage
+    slot_idx: int | None
+    """None where it ended before it had a slot."""
+    evaluated_at_cancel: int | None
+    """Prompt tokens that were evaluated when it was cancelled; None where it was not."""
+
+
+class LlamaEngine:
+    """An `Engine` over llama.cpp. Made and used on an event loop; `close` it.
+
+    Loading begins at once, in the engine's own thread; `info` waits for it.
+    """
+
+    def __init__(self, path: str | Path, settings: EngineSettings | None = None) -> None:
+        self._path = Path(path)
+        self._settings = settings or EngineSettings()
+        self._abort = AbortFlag()
+        self._requests: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()  # guards the two below
+        self._jobs: set[Job] = set()
+        self._closing = False
+        self._load_result: Future[Loaded | MidfillError] = Future()
+        # So that a caller who gives up waiting does not cancel the load for the others.
+        self._load_result.set_running_or_notify_cancel()
+        self.records: deque[JobRecord] = deque(maxlen=_RECORDS_KEPT)
+        """The generations that ended last, the latest last."""
+        self.tokens_evaluated = 0
+        """Prompt tokens evaluated since the engine was made."""
+        # A daemon, so that a forgotten engine does not keep the process alive; `atexit` still ends it in order,
+        # because llama.cpp's own clean-up must not run under a computation.
+        self._thread = threading.Thread(target=self._work, name="midfill-llama", daemon=True)
+        self._thread.start()
+        atexit.register(self._end)
+
+    async def info(self) -> ModelInfo:
+        """The model, waiting until it is loaded.
+
+        Raises:
+            ModelError: the file cannot be used; the sentence names it and says what to do.
+        """
+        return (await self._loaded()).info
+
+    async def tokenize(self, text: str) -> list[int]:
+        """Token ids of `text`; never waits for a generation."""
+        model = (await self._loaded()).model
+        if len(text) <= _INLINE_CHARACTERS:
+            return model.tokenize(text)
+        return await asyncio.to_thread(model.tokenize, text)
+
+    async def generate(
+        self, prompt: Sequence[int], sampling: Sampling
+    ) -> AsyncGenerator[Piece, None]:
+        """Continue `prompt`, one piece per token. With `max_tokens` 0 the prompt is only read, and kept warm.
+
+        Bytes of a character that is still incomplete when the generation ends are dropped.
+
+        Raises:
+            EngineRefused: the prompt is empty or holds ids that are no tokens.
+        """
+        asked_at = time.perf_counter()
+        info = (await self._loaded()).info
+        job_prompt = list(prompt)
+        if not job_prompt or not 0 <= min(job_prompt) <= max(job_prompt) < info.n_vocab:
+            raise EngineRefused(
+                f"A prompt for {info.name} is one or more token ids below {info.n_vocab}."
+            )
+        loop = asyncio.get_running_loop()
+        arrived: asyncio.Queue[Piece | MidfillError] = asyncio.Queue()
+        job = Job(job_prompt, sampling, _threadsafe_delivery(loop, arrived), asked_at)
+        self._submit(job)
+        try:
+            while True:
+                piece = await arrived.get()
+                if isinstance(piece, MidfillError):
+                    raise piece
+                yield piece
+                if piece.usage.stop_reason:
+                    return
+        finally:
+            self._abort.cancel(job)
+
+    async def close(self) -> None:
+        """End the generations as cancelled, then free the model. May be called again, and while it loads."""
+        self._end(wait=False)
+        await asyncio.to_thread(self._thread.join)
+
+    # Above runs on the event loop; below, what both sides share, then the engine's thread.
+
+    async def _loaded(self) -> Loaded:
+        if not self._load_result.done():
+            await asyncio.wait([asyncio.wrap_future(self._load_result)])
+        result = self._load_result.result()
+        if isinstance(result, MidfillError):
+            raise result
+        return result
+
+    def _submit(self, job: Job) -> None:
+        with self._lock:
+            if self._closing:
+                raise EngineGone("The engine is closed.")
+            self._jobs.add(job)
+            self._requests.put(job)
+
+    def _end(self, *, wait: bool = True) -> None:
+        with self._lock:
+            if not self._closing:
+                self._closing = True
+                self._requests.put(None)
+            jobs = list(self._jobs)
+        for job in jobs:
+            self._abort.cancel(job)
+        atexit.unregister(self._end)
+        if wait:
+            self._thread.join()
+
+    def _work(self) -> None:
+        loaded = self._load()
+        if loaded is None:
+            return
+        try:
+            cache = PromptCache(loaded.context)
+            while (job := self._requests.get()) is not None:
+                self._run(job, loaded, cache)
+        finally:
+            loaded.context.free()
+            loaded.model.free()
+
+    def _load(self) -> Loaded | None:
+        result: Loaded | MidfillError
+        try:
+            result = load(self._path, self._settings, self._abort.text, lambda: not self._closing)
+        except MidfillError as error:
+            result = error
+        except Exception as error:
+            _log.exception("Loading failed.")
+            result = EngineError(f"{self._path} could not be loaded ({error!r}).")
+        self._load_result.set_result(result)
+        return None if isinstance(result, MidfillError) else result
+
+    def _run(self, job: Job, loaded: Loaded, cache: PromptCache) -> None:
+        """A job's whole turn. Nothing that goes wrong in it ends the thread."""
+        job.begun_at = time.perf_counter()
+        self._abort.begin(job)
+        last: Piece | MidfillError | None = None
+        try:
+            for last in generation(job, loaded, cache):
+                job.deliver(last)
+        except MidfillError as error:
+            last = error
+            job.deliver(last)
+        except Exception as error:
+            _log.exception("A generation failed.")
+            last = EngineError(f"The engine failed ({error!r}).")
+            job.deliver(last)
+        finally:
+            self._abort.end()
+            with self._lock:
+                self._jobs.discard(job)
+            usage = last.usage if isinstance(last, Piece) else job.usage()
+            self.records.append(JobRecord(usage, job.slot_idx, job.n_evaluated_at_cancel))
+            self.tokens_evaluated += job.n_evaluated
+
+
+def _threadsafe_delivery(
+    loop: asyncio.AbstractEventLoop, arrived: asyncio.Queue[Piece | MidfillError]
+) -> Callable[[Piece | MidfillError], None]:
+    def deliver(piece: Piece | MidfillError) -> None:
+        # A loop that is closed has no readers left.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(arrived.put_nowait, piece)
+
+    return deliver

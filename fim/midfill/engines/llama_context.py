@@ -1,0 +1,209 @@
+"""One llama.cpp context: evaluates tokens of several sequences, and remembers them in its KV cache.
+
+Everything that would end the process (facts in the comments) is refused here with a Python exception:
+a batch that is too large, a sequence that does not exist, logits that were not asked for, a second thread,
+use after `free`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Sequence
+from enum import Enum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from midfill.engines.llama_library import ABORT_WHEN_TEXT, lc, recent_errors
+from midfill.engines.llama_model import LlamaModel
+from midfill.errors import EngineError, ModelError
+
+Logits = npt.NDArray[np.float32]
+
+_BATCH_CPU = 64
+"""Tokens per call on a CPU: prefill is as fast as with 512 (0.98 to 1.02 of it), and the end of a call is
+never far (measured)."""
+_BATCH_GPU = 256
+"""Tokens per call where a GPU computes: the abort flag is read by the CPU backend only, so the engine looks
+between calls."""
+
+
+class Decoded(Enum):
+    """How an evaluation ended."""
+
+    DONE = 0
+    NO_ROOM = 1
+    """No free cells; nothing was evaluated."""
+    ABORTED = 2
+    """The flag was raised; what was finished before stays: see `LlamaContext.length`."""
+
+
+class LlamaContext:
+    """Owned by the engine's thread, which creates it, alone uses it, and frees it before the model."""
+
+    def __init__(
+        self,
+        model: LlamaModel,
+        *,
+        n_cells: int,
+        n_slots: int,
+        n_threads: int,
+        on_gpu: bool,
+        abort: ctypes.Array[ctypes.c_char],
+    ) -> None:
+        """`abort` is a C string that stops an evaluation while it is not empty.
+
+        Raises:
+            ModelError: the memory does not suffice.
+        """
+        self._thread = threading.get_ident()
+        self._abort = abort
+        self._on_gpu = on_gpu
+        self._wants_logits = False
+        self.n_batch = _BATCH_GPU if on_gpu else _BATCH_CPU
+        self.n_slots = n_slots
+        params = lc.llama_context_default_params()
+        params.n_ctx = n_cells
+        params.n_batch = params.n_ubatch = self.n_batch
+        params.n_seq_max = n_slots
+        params.kv_unified = True
+        params.swa_full = True
+        params.n_threads = params.n_threads_batch = n_threads
+        # On a CPU flash attention and a quantized cache are slower (decode 56 against 41 ms, measured).
+        params.flash_attn_type = (
+            lc.LLAMA_FLASH_ATTN_TYPE_AUTO if on_gpu else lc.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        )
+        params.no_perf = True
+        params.abort_callback = ABORT_WHEN_TEXT
+        params.abort_callback_data = ctypes.cast(abort, ctypes.c_void_p)
+        recent_errors()
+        with model.in_use() as handle:
+            context = lc.llama_init_from_model(handle, params)
+        if context is None:
+            reason = (recent_errors() or ["llama.cpp gives no reason"])[0]
+            raise ModelError(
+                f"There is no memory for a context of {n_cells} tokens with {model.path} ({reason}); "
+                "lower n_ctx or take a smaller model."
+            )
+        self._context: lc.llama_context_p | None = context
+        memory = lc.llama_get_memory(context)
+        assert memory is not None
+        self._memory = memory
+        self._n_vocab = model.n_vocab
+        self.n_cells = lc.llama_n_ctx(context)
+        self._batch = _Batch(self.n_batch)
+        self._view: Logits = np.empty(0, np.float32)
+        self._view_address = 0
+
+    def decode(
+        self, slot_idx: int, tokens: Sequence[int], start: int, *, wants_logits: bool
+    ) -> Decoded:
+        """Evaluate `tokens` at positions from `start` in one slot; logits, if wanted, of the last.
+
+        Raises:
+            EngineError: llama.cpp failed.
+        """
+        context = self._live()
+        self._check_slot(slot_idx)
+        if not 0 < len(tokens) <= self.n_batch:  # A larger batch fails an assertion.
+            raise ValueError(f"{len(tokens)} tokens in a batch of {self.n_batch}")
+        self._batch.fill(slot_idx, tokens, start, wants_logits)
+        self._wants_logits = False
+        status = lc.llama_decode(context, self._batch.struct)
+        if self._on_gpu and status == 0:
+            # A GPU only queues the work; waiting keeps the next look at the cancel flag meaningful.
+            lc.llama_synchronize(context)
+        if status < 0:
+            reason = (recent_errors() or [f"status {status}"])[0]
+            raise EngineError(f"llama.cpp could not evaluate the prompt ({reason}).")
+        self._wants_logits = wants_logits and status == 0
+        return Decoded(status)
+
+    def logits(self) -> Logits:
+        """Of the last evaluated token, in llama.cpp's own memory: valid until the next `decode`."""
+        pointer = lc.llama_get_logits_ith(self._with_logits(), -1)
+        address = ctypes.addressof(pointer.contents)
+        if address != self._view_address:
+            self._view = np.ctypeslib.as_array(pointer, shape=(self._n_vocab,))
+            self._view_address = address
+        return self._view
+
+    def sample(self, chain: Any) -> int:
+        """Draw a token from the last logits with a chain of llama.cpp's samplers that ends in a draw."""
+        return int(lc.llama_sampler_sample(chain, self._with_logits(), -1))
+
+    def keep(self, slot_idx: int, n_tokens: int) -> int:
+        """Forget what a slot holds after its first `n_tokens`; tells how many it then holds.
+
+        A recurrent model cannot forget a part: then it forgets all.
+        """
+        self._live()
+        self._check_slot(slot_idx)
+        if not lc.llama_memory_seq_rm(self._memory, slot_idx, n_tokens, -1):
+            lc.llama_memory_seq_rm(self._memory, slot_idx, -1, -1)
+        return self.length(slot_idx)
+
+    def length(self, slot_idx: int) -> int:
+        """Tokens that a slot holds."""
+        self._live()
+        self._check_slot(slot_idx)
+        return int(lc.llama_memory_seq_pos_max(self._memory, slot_idx)) + 1
+
+    def free(self) -> None:
+        """Give the memory back. May be called again."""
+        if self._context is not None:
+            lc.llama_free(self._live())
+            self._context = None
+
+    def _live(self) -> lc.llama_context_p:
+        if self._context is None:
+            raise RuntimeError("the context is freed")
+        if threading.get_ident() != self._thread:
+            raise RuntimeError("the context belongs to the thread that made it")
+        return self._context
+
+    def _with_logits(self) -> lc.llama_context_p:
+        context = self._live()
+        if not self._wants_logits:
+            raise RuntimeError("the last evaluation gave no logits")
+        return context
+
+    def _check_slot(self, slot_idx: int) -> None:
+        if not 0 <= slot_idx < self.n_slots:
+            raise ValueError(f"slot {slot_idx} of {self.n_slots}")
+
+
+class _Batch:
+    """llama.cpp's batch over arrays of our own, filled without a loop: 6 us instead of 977 for 447 tokens."""
+
+    def __init__(self, n_most: int) -> None:
+        self._tokens = np.zeros(n_most, np.int32)
+        self._positions = np.zeros(n_most, np.int32)
+        self._offsets = np.arange(n_most, dtype=np.int32)
+        self._n_slots = np.ones(n_most, np.int32)
+        self._slots = np.zeros(n_most, np.int32)
+        # One pointer per token, to the list (of one) of the slots that the token belongs to.
+        self._slot_lists = self._slots.ctypes.data + 4 * np.arange(n_most, dtype=np.uintp)
+        self._outputs = np.zeros(n_most, np.int8)
+        self.struct = lc.llama_batch(
+            token=_pointer(self._tokens, ctypes.c_int32),
+            pos=_pointer(self._positions, ctypes.c_int32),
+            n_seq_id=_pointer(self._n_slots, ctypes.c_int32),
+            seq_id=_pointer(self._slot_lists, ctypes.POINTER(ctypes.c_int32)),
+            logits=_pointer(self._outputs, ctypes.c_int8),
+        )
+
+    def fill(self, slot_idx: int, tokens: Sequence[int], start: int, wants_logits: bool) -> None:
+        n_tokens = len(tokens)
+        self._tokens[:n_tokens] = tokens
+        np.add(self._offsets[:n_tokens], start, out=self._positions[:n_tokens])
+        self._slots[:n_tokens] = slot_idx
+        self._outputs[:n_tokens] = 0
+        self._outputs[n_tokens - 1] = wants_logits
+        self.struct.n_tokens = n_tokens
+
+
+def _pointer(array: npt.NDArray[Any], to: Any) -> Any:
+    return array.ctypes.data_as(ctypes.POINTER(to))

@@ -1,0 +1,294 @@
+"""A GGUF file in llama.cpp: its weights, its vocabulary, and its text as tokens and back.
+
+The vocabulary is read-only, so any thread may tokenize while another computes. Because use after free
+ends the process, the weights are freed by whoever lets go of them last.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+import threading
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+
+from midfill.engine import ModelInfo
+from midfill.engines.llama_library import lc, recent_errors
+from midfill.errors import EngineGone, EngineRefused, ModelError
+from midfill.formats import control_pieces
+
+_END_PIECE = "▁<EOT>"
+"""Code Llama's end token. llama.cpp knows it only where the file names it: it looks for `_<EOT>` with an
+ASCII underscore (measured), and the generation would run past its end."""
+
+_NO_BYTES = b""
+
+
+class LlamaModel:
+    """One loaded file. `free` it when done; a tokenization that is still running is waited for by the memory,
+    not by the caller."""
+
+    def __init__(self, path: Path, handle: lc.llama_model_p) -> None:
+        self._handle = handle
+        self._users = 1
+        self._lock = threading.Lock()
+        self.path = path
+        vocabulary = lc.llama_model_get_vocab(handle)
+        assert vocabulary is not None
+        self._vocabulary = vocabulary
+        self._is_spm = lc.llama_vocab_type(vocabulary) == lc.LLAMA_VOCAB_TYPE_SPM
+        self.n_vocab = lc.llama_vocab_n_tokens(vocabulary)
+        texts = [lc.llama_vocab_get_text(vocabulary, token) for token in range(self.n_vocab)]
+        self._ids = {text: token for token, text in enumerate(texts)}
+        self.control_ids = MappingProxyType(
+            {
+                piece: self._ids[piece.encode()]
+                for piece in control_pieces()
+                if piece.encode() in self._ids
+            }
+        )
+        self._control = frozenset(self.control_ids.values()) | {
+            token for token in range(self.n_vocab) if lc.llama_vocab_is_control(vocabulary, token)
+        }
+        """Tokens that text never becomes and that never become text."""
+        marked = [t for t in range(self.n_vocab) if lc.llama_vocab_is_eog(vocabulary, t)]
+        end = self.control_ids.get(_END_PIECE)
+        self.end_ids = tuple(marked if end is None or end in marked else [*marked, end])
+        self._pieces: list[bytes | None] = [None] * self.n_vocab
+        self._piece_buffer = ctypes.create_string_buffer(64)
+
+    @classmethod
+    def load(
+        cls,
+        path: Path,
+        *,
+        n_gpu_layers: int = 0,
+        vocabulary_only: bool = False,
+        go_on: Callable[[], bool] = lambda: True,
+    ) -> LlamaModel:
+        """Load a file, or only its vocabulary. `go_on` is asked now and then whether to continue.
+
+        Raises:
+            ModelError: the file cannot be used; the sentence says why and what to do.
+        """
+        check_file(path, needs_weights=not vocabulary_only)
+
+        def on_progress(_share: float, _user_data: object) -> bool:
+            return go_on()
+
+        params = lc.llama_model_default_params()
+        params.n_gpu_layers = n_gpu_layers
+        params.vocab_only = vocabulary_only
+        params.load_mode = lc.LLAMA_LOAD_MODE_MMAP
+        params.progress_callback = callback = lc.llama_progress_callback(on_progress)
+        recent_errors()
+        handle = lc.llama_model_load_from_file(str(path).encode("utf-8", "surrogateescape"), params)
+        del callback  # It had to live until here.
+        if handle is None:
+            if not go_on():
+                raise EngineGone(f"The engine was closed while it loaded {path}.")
+            raise ModelError(_load_failure(path, recent_errors()))
+        try:
+            model = cls(path, handle)
+        except BaseException:
+            lc.llama_model_free(handle)
+            raise
+        if not vocabulary_only and (
+            lc.llama_model_has_encoder(handle) or not lc.llama_model_has_decoder(handle)
+        ):
+            model.free()
+            raise ModelError(
+                f"{path} ({model.metadata('general.architecture')}) does not generate text; "
+                "take a model that continues text, such as Code Llama."
+            )
+        return model
+
+    @contextmanager
+    def in_use(self) -> Generator[lc.llama_model_p, None, None]:
+        """Keeps the weights in memory while the block runs.
+
+        Raises:
+            EngineGone: they are freed already.
+        """
+        with self._lock:
+            if self._users == 0:
+                raise EngineGone("The engine is closed.")
+            self._users += 1
+        try:
+            yield self._handle
+        finally:
+            self._let_go()
+
+    def free(self) -> None:
+        """Give the memory back, once nobody uses it. Call it once."""
+        self._let_go()
+
+    def _let_go(self) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users > 0:
+                return
+        lc.llama_model_free(self._handle)
+
+    def metadata(self, key: str) -> str:
+        """A value of the file's metadata as text; empty if it has none."""
+        buffer = ctypes.create_string_buffer(256)
+        length = lc.llama_model_meta_val_str(self._handle, key.encode(), buffer, len(buffer))
+        return buffer.value.decode("utf-8", "replace") if length >= 0 else ""
+
+    @property
+    def n_layers(self) -> int:
+        """Layers, without the output layer."""
+        return self._count("block_count")
+
+    @property
+    def n_ctx_train(self) -> int:
+        """Tokens of the longest text it was trained with."""
+        return self._count("context_length")
+
+    @property
+    def kv_bytes_per_token(self) -> int:
+        """Memory of one cell of the KV cache in half precision."""
+        n_heads = max(1, self._count("attention.head_count"))
+        n_heads_kv = self._count("attention.head_count_kv") or n_heads
+        width = self._count("embedding_length") // n_heads
+        key = self._count("attention.key_length") or width
+        value = self._count("attention.value_length") or width
+        return self.n_layers * n_heads_kv * (key + value) * 2
+
+    def info(self, n_ctx: int, n_gpu_layers: int) -> ModelInfo:
+        """What the asking side may know."""
+        bos = lc.llama_vocab_bos(self._vocabulary)
+        has_bos = bos >= 0 and lc.llama_vocab_get_add_bos(self._vocabulary)
+        return ModelInfo(
+            name=self.metadata("general.name") or self.path.stem,
+            n_ctx=n_ctx,
+            n_vocab=self.n_vocab,
+            bos_id=bos if has_bos else None,
+            end_ids=self.end_ids,
+            control_ids=self.control_ids,
+            architecture=self.metadata("general.architecture"),
+            n_gpu_layers=n_gpu_layers,
+        )
+
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids of a text that stands alone, without a token in front. Never a control token.
+
+        Any thread may call it.
+        """
+        with self.in_use():
+            ids = self._tokenize(_utf8(text))
+            if self._control.isdisjoint(ids):
+                return ids
+            return [part for token in ids for part in self._spell_out(token)]
+
+    def piece(self, token: int) -> bytes:
+        """The bytes that a token stands for, its leading space kept; none for a control token.
+
+        One thread only: the engine's.
+        """
+        known = self._pieces[token]
+        if known is None:
+            known = _NO_BYTES if token in self._control else self._render(token)
+            self._pieces[token] = known
+        return known
+
+    def _render(self, token: int) -> bytes:
+        while True:
+            buffer = self._piece_buffer
+            length = lc.llama_token_to_piece(self._vocabulary, token, buffer, len(buffer), 0, False)
+            if length >= 0:
+                return buffer.raw[:length]
+            self._piece_buffer = ctypes.create_string_buffer(-length)
+
+    def _tokenize(self, data: bytes) -> list[int]:
+        if len(data) > _LONGEST_TEXT:
+            raise EngineRefused(f"A text of {len(data):,} bytes is too long to tokenize.")
+        n_most = len(data) + 16
+        while True:
+            buffer = (lc.llama_token * n_most)()
+            n_tokens = lc.llama_tokenize(
+                self._vocabulary, data, len(data), buffer, n_most, False, False
+            )
+            if n_tokens >= 0:
+                return list(buffer[:n_tokens])
+            n_most = -n_tokens
+
+    def _spell_out(self, token: int) -> Sequence[int]:
+        """The token itself, or a control token's text one character at a time.
+
+        A tokenizer of SentencePiece kind merges ` <PRE>` into the control token even when told not to parse
+        them (measured), and tokens that a file calls user-defined are always parsed.
+        """
+        if token not in self._control:
+            return (token,)
+        text = lc.llama_vocab_get_text(self._vocabulary, token).decode("utf-8", "replace")
+        return [part for character in text for part in self._of_character(character)]
+
+    def _of_character(self, character: str) -> Sequence[int]:
+        if not self._is_spm:
+            return self._tokenize(character.encode())
+        if (known := self._ids.get(character.encode())) is not None:
+            return (known,)
+        return [self._ids[b"<0x%02X>" % byte] for byte in character.encode()]
+
+    def _count(self, key: str) -> int:
+        text = self.metadata(f"{self.metadata('general.architecture')}.{key}")
+        # Some models give one number per layer, as "[8, 8, 4]": the largest is the safe estimate.
+        numbers = [int(part) for part in text.strip("[]").split(",") if part.strip().isdigit()]
+        return max(numbers, default=0)
+
+
+def check_file(path: Path, *, needs_weights: bool = True) -> None:
+    """Look at a file before llama.cpp does, whose reasons are for its authors.
+
+    Raises:
+        ModelError: it is missing, no file, not readable, not a GGUF, or a vocabulary without weights.
+    """
+    try:
+        if path.is_dir():
+            raise ModelError(f"{path} is a folder; name the GGUF file in it.")
+        with path.open("rb") as file:
+            header = file.read(_HEADER.size)
+    except FileNotFoundError:
+        raise ModelError(f"There is no model file {path}; check the path.") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ModelError(
+            f"{path} cannot be read ({reason}); check the path and its rights."
+        ) from None
+    if header[:4] != b"GGUF":
+        raise ModelError(f"{path} is not a GGUF file; take a model in llama.cpp's GGUF format.")
+    if len(header) < _HEADER.size:
+        raise ModelError(f"{path} is cut off after {len(header)} bytes; fetch it again.")
+    _magic, _version, n_tensors, _n_metadata = _HEADER.unpack(header)
+    if n_tensors == 0 and needs_weights:
+        raise ModelError(f"{path} holds a vocabulary without weights; take the model's own file.")
+
+
+_HEADER = struct.Struct("<4sIQQ")  # magic, version, number of tensors, number of metadata entries
+_LONGEST_TEXT = 2**31 - 1 - 16  # llama_tokenize counts in int32.
+
+
+def _load_failure(path: Path, errors: Sequence[str]) -> str:
+    # The first error is the cause, and begins with the name of the C++ function.
+    reason = errors[0].split(": ", 1)[-1] if errors else "llama.cpp gives no reason"
+    reason = reason.removeprefix("error loading model: ").rstrip(".")
+    if any("alloc" in error or "out of memory" in error for error in errors):
+        return (
+            f"{path} is too large for this machine's memory ({reason}); "
+            "take a smaller model or a smaller quantization."
+        )
+    return (
+        f"{path} is damaged or of a kind that llama.cpp does not know ({reason}); fetch it again."
+    )
+
+
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        # Half a surrogate pair is no character: UTF-8 has no bytes for it, and some tokenizers throw.
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
