@@ -1,0 +1,102 @@
+"""Code Llama's prompts as Meta's own code makes them, through llama.cpp's tokenizer and `midfill.formats`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gguf_models import (
+    GOLDEN_PREFIX,
+    GOLDEN_PSM,
+    GOLDEN_SUFFIX,
+    codellama_vocabulary,
+    full_codellama_vocabulary,
+)
+from midfill.engines.llama_model import LlamaModel
+from midfill.formats import PromptFormat, format_of
+
+LLAMA_VOCABULARY = "MIDFILL_LLAMA_VOCAB"
+"""Names llama.cpp's `models/ggml-vocab-llama-spm.gguf`, with Llama's 32,000 pieces, where it is at hand."""
+
+BOS, PRE, SUF, MID = 1, 32007, 32008, 32009
+
+
+@pytest.fixture(params=["stand-in", "full"], scope="module")
+def model(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LlamaModel]:
+    path = tmp_path_factory.mktemp("vocabulary") / "codellama.gguf"
+    if request.param == "stand-in":
+        codellama_vocabulary(path)
+    elif LLAMA_VOCABULARY in os.environ:
+        full_codellama_vocabulary(path, Path(os.environ[LLAMA_VOCABULARY]))
+    else:
+        pytest.skip(f"{LLAMA_VOCABULARY} is not set")
+    model = LlamaModel.load(path, vocabulary_only=True)
+    yield model
+    model.free()
+
+
+def _format(model: LlamaModel) -> PromptFormat:
+    return format_of(model.info(n_ctx=4096, n_gpu_layers=0))
+
+
+async def _parts(model: LlamaModel, prefix: str, suffix: str) -> dict[str, list[int]]:
+    async def tokenize(text: str) -> list[int]:
+        return model.tokenize(text)
+
+    code_llama = _format(model)
+    return {
+        "PREFIX": await code_llama.encode("PREFIX", prefix, tokenize),
+        "SUFFIX": await code_llama.encode("SUFFIX", suffix, tokenize),
+    }
+
+
+def _text(model: LlamaModel, tokens: list[int]) -> str:
+    return b"".join(map(model.piece, tokens)).decode()
+
+
+def test_the_family_is_known_by_its_tokens(model: LlamaModel) -> None:
+    code_llama = _format(model)
+    assert code_llama.family == "codellama"
+    assert code_llama.ids == {"bos": BOS, "prefix": PRE, "suffix": SUF, "middle": MID, "end": 32010}
+
+
+def test_the_end_token_is_an_end_though_the_file_does_not_mark_it(model: LlamaModel) -> None:
+    assert set(model.end_ids) == {2, 32010}
+
+
+async def test_psm_is_metas_golden_sequence(model: LlamaModel) -> None:
+    parts = await _parts(model, GOLDEN_PREFIX, GOLDEN_SUFFIX)
+    assert tuple(_format(model).lay_out("psm", parts)) == GOLDEN_PSM
+
+
+async def test_spm_is_suffix_first_with_the_same_parts(model: LlamaModel) -> None:
+    parts = await _parts(model, GOLDEN_PREFIX, GOLDEN_SUFFIX)
+    prefix, suffix = GOLDEN_PSM[2:21], GOLDEN_PSM[22:27]
+    assert tuple(_format(model).lay_out("spm", parts)) == (BOS, PRE, SUF, *suffix, MID, *prefix)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x <PRE> y", " <PRE>", "<SUF> <MID>", "a <MID> <PRE><EOT>", "if a <MID: pass", "▁<PRE>"],
+)
+async def test_text_never_becomes_a_control_token_and_stays_itself(
+    model: LlamaModel, text: str
+) -> None:
+    parts = await _parts(model, text, text)
+    for tokens in (*parts.values(), model.tokenize(text)):
+        assert not {PRE, SUF, MID, 32010} & set(tokens)
+    # The tokenizer writes a space as ▁ and reads both as a space.
+    assert _text(model, parts["SUFFIX"]) == text.replace("▁", " ")
+    assert _text(model, parts["PREFIX"]) == " " + text.replace("▁", " ")
+    assert _text(model, model.tokenize(text)) == " " + text.replace("▁", " ")
+
+
+@pytest.mark.parametrize("text", ["", "a\0b", "half a pair: \ud800", "日本 ☺ é", "\r\n\t"])
+def test_any_text_tokenizes(model: LlamaModel, text: str) -> None:
+    expected = text.replace("\ud800", "\ufffd")
+    assert _text(model, model.tokenize(text)) == (f" {expected}" if text else "")

@@ -1,0 +1,270 @@
+"""Small GGUF files for tests, made on the spot: random weights, and vocabularies of Code Llama's kind.
+
+Written with the `gguf` package, the same bytes on every machine. A model of random weights says nonsense,
+but evaluates, caches, stops and fails as a real one does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from gguf import GGUFWriter, LlamaFileType, TokenType
+
+FimKeys = Literal["new", "old", "none"]
+"""Under which metadata keys a file names its infill tokens: as files are written now, as
+`convert_hf_to_gguf.py` wrote them for Code Llama, or not at all."""
+
+SPACE = "\u2581"
+"""SentencePiece's mark for a space."""
+
+CONTROL = {
+    "pre": f"{SPACE}<PRE>",
+    "suf": f"{SPACE}<SUF>",
+    "mid": f"{SPACE}<MID>",
+    "eot": f"{SPACE}<EOT>",
+}
+"""Code Llama's control tokens, as its vocabulary spells them."""
+
+_WORDS = ("def", "return", "import", "class", "self", "print", "for", "in", "if", "else", "None")
+_CHARACTERS = tuple(chr(code) for code in range(33, 127))
+
+GOLDEN_PREFIX = 'def remove_non_ascii(s: str) -> str:\n    """ '
+GOLDEN_SUFFIX = "\n    return result\n"
+_GOLDEN = (
+    "1 32007 822 3349 29918 5464 29918 294 18869 29898 29879 29901 851 29897 1599 851 29901 13 1678 "
+    "9995 29871 32008 13 1678 736 1121 13 32009"
+)
+GOLDEN_PSM = tuple(map(int, _GOLDEN.split()))
+"""What Meta's `infilling_prompt_tokens` makes of the two texts (llama.cpp's issue 3503)."""
+
+_GOLDEN_PIECES = {
+    822: " def",
+    3349: " remove",
+    29918: "_",
+    5464: "non",
+    294: "as",
+    18869: "cii",
+    29898: "(",
+    29879: "s",
+    29901: ":",
+    851: " str",
+    29897: ")",
+    1599: " ->",
+    1678: "   ",
+    9995: ' """',
+    29871: " ",
+    736: " return",
+    1121: " result",
+    31171: "☺",
+}
+"""The Llama pieces that the golden texts end up in, at their own ids."""
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Pieces in the order of their ids."""
+
+    pieces: list[bytes]
+    scores: list[float]
+    kinds: list[TokenType]
+    fim_ids: dict[str, int]
+    """Ids of `pre`, `suf`, `mid` and `eot`; empty for a model without infilling."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Size of a llama-architecture model. The default loads in some milliseconds."""
+
+    dim: int = 64
+    n_layers: int = 2
+    n_heads: int = 4
+    ffn: int = 128
+    n_ctx_train: int = 8192
+
+
+def tiny_model(
+    path: Path,
+    *,
+    infill: bool = True,
+    fim_keys: FimKeys = "new",
+    shape: Shape | None = None,
+    seed: int = 0,
+) -> Path:
+    """A model of random weights over `tiny_vocabulary`, less than a megabyte in size."""
+    return write_model(path, tiny_vocabulary(infill=infill), shape or Shape(), fim_keys, seed)
+
+
+def tiny_vocabulary(*, infill: bool = True) -> Vocabulary:
+    """Bytes, ASCII, some Python words, and Code Llama's control tokens."""
+    pieces: dict[str, TokenType] = {
+        "<unk>": TokenType.UNKNOWN,
+        "<s>": TokenType.CONTROL,
+        "</s>": TokenType.CONTROL,
+    }
+    pieces |= {f"<0x{byte:02X}>": TokenType.BYTE for byte in range(256)}
+    merged = {part for word in _WORDS for part in (*_beginnings(SPACE + word), *_beginnings(word))}
+    merged |= {SPACE * n_spaces for n_spaces in range(2, 9)}
+    normal = [*sorted(merged, key=lambda piece: (len(piece), piece)), SPACE, *_CHARACTERS]
+    pieces |= dict.fromkeys((*normal, "é", "☺", "日"), TokenType.NORMAL)
+    if infill:
+        pieces |= dict.fromkeys(CONTROL.values(), TokenType.CONTROL)
+    pieces |= {
+        f"<unused{idx}>": TokenType.UNUSED for idx in range(-len(pieces) % 32)
+    }  # A round number of rows, as in real files.
+    ids = {piece: token for token, piece in enumerate(pieces)}
+    return Vocabulary(
+        pieces=[piece.encode() for piece in pieces],
+        # The merge with the best score comes first, so shorter pieces rank before longer ones.
+        scores=[
+            float(-token) if kind is TokenType.NORMAL else 0.0
+            for token, kind in enumerate(pieces.values())
+        ],
+        kinds=list(pieces.values()),
+        fim_ids={role: ids[piece] for role, piece in CONTROL.items()} if infill else {},
+    )
+
+
+def codellama_vocabulary(path: Path, *, fim_keys: FimKeys = "none") -> Path:
+    """A stand-in for Code Llama's vocabulary: its control tokens and the golden texts' pieces at their own ids.
+
+    Llama's 32,000 pieces are not in this repository. Every other id is unused, except the
+    intermediate pieces that SentencePiece needs on its way: it merges two pieces at a time.
+    """
+    ids: dict[int, str] = {
+        token: text.replace(" ", SPACE) for token, text in _GOLDEN_PIECES.items()
+    }
+    needed = dict.fromkeys(part for piece in ids.values() for part in _beginnings(piece))
+    needed |= dict.fromkeys((*_CHARACTERS, SPACE))
+    free = (token for token in range(300, 32000) if token not in ids)
+    for piece in needed:
+        if piece not in ids.values():
+            ids[next(free)] = piece
+    size = 32016
+    pieces = [f"<unused{token}>".encode() for token in range(size)]
+    kinds = [TokenType.UNUSED] * size
+    for token, (piece, kind) in enumerate(
+        [("<unk>", TokenType.UNKNOWN), ("<s>", TokenType.CONTROL), ("</s>", TokenType.CONTROL)]
+    ):
+        pieces[token], kinds[token] = piece.encode(), kind
+    for byte in range(256):
+        pieces[3 + byte], kinds[3 + byte] = f"<0x{byte:02X}>".encode(), TokenType.BYTE
+    for token, piece in ids.items():
+        pieces[token], kinds[token] = piece.encode(), TokenType.NORMAL
+    # 32000 to 32006 are the steps by which SentencePiece reaches the four: ▁<SU, ▁<SUF, ▁<PRE, and so on.
+    steps = ("<SU", "<SUF", "<PRE", "<M", "<MID", "<E", "<EOT", "<PRE>", "<SUF>", "<MID>", "<EOT>")
+    for token, step in enumerate(steps, 32000):
+        pieces[token] = (SPACE + step).encode()
+        kinds[token] = TokenType.NORMAL if token < 32007 else TokenType.CONTROL
+    # By length, so that a merge on the way never comes after the piece it leads to; runs of spaces last,
+    # so that the space before a word goes to the word, as in Llama's own ranks.
+    spaces = SPACE.encode()
+    scores = [-float(len(p)) - 1000 * (p == spaces * (len(p) // len(spaces))) for p in pieces]
+    fim_ids = {"pre": 32007, "suf": 32008, "mid": 32009, "eot": 32010}
+    return write_model(path, Vocabulary(pieces, scores, kinds, fim_ids), None, fim_keys)
+
+
+def full_codellama_vocabulary(path: Path, llama_vocabulary: Path) -> Path:
+    """Code Llama's whole vocabulary, from the file with Llama's 32,000 pieces in llama-cpp-python's sources
+    (`vendor/llama.cpp/models/ggml-vocab-llama-spm.gguf`)."""
+    from gguf import GGUFReader  # noqa: PLC0415 - only where such a file is at hand
+
+    fields = GGUFReader(llama_vocabulary).fields
+
+    def values(name: str) -> Iterable[object]:
+        field = fields[f"tokenizer.ggml.{name}"]
+        return (field.parts[idx] for idx in field.data)
+
+    pieces = [bytes(part) for part in values("tokens")]  # type: ignore[call-overload]
+    scores = [float(part[0]) for part in values("scores")]  # type: ignore[index]
+    kinds = [TokenType(int(part[0])) for part in values("token_type")]  # type: ignore[index]
+    assert len(pieces) == 32000
+    steps = ("<SU", "<SUF", "<PRE", "<M", "<MID", "<E", "<EOT", "<PRE>", "<SUF>", "<MID>", "<EOT>")
+    lowest = min(scores)
+    for token, step in enumerate((*steps, *("<EOT>" * n for n in range(2, 7))), 32000):
+        pieces.append((SPACE + step).encode())
+        scores.append(lowest - 1 - (token - 32000))
+        kinds.append(TokenType.CONTROL if 32007 <= token <= 32010 else TokenType.NORMAL)
+    fim_ids = {"pre": 32007, "suf": 32008, "mid": 32009, "eot": 32010}
+    return write_model(path, Vocabulary(pieces, scores, kinds, fim_ids), None, "none")
+
+
+def write_model(
+    path: Path,
+    vocabulary: Vocabulary,
+    shape: Shape | None,
+    fim_keys: FimKeys = "new",
+    seed: int = 0,
+) -> Path:
+    """Write a GGUF file; without a shape it holds the vocabulary only."""
+    size = shape or Shape()
+    writer = GGUFWriter(path, "llama")
+    writer.add_name(path.stem)
+    writer.add_context_length(size.n_ctx_train)
+    writer.add_embedding_length(size.dim)
+    writer.add_block_count(size.n_layers)
+    writer.add_feed_forward_length(size.ffn)
+    writer.add_head_count(size.n_heads)
+    writer.add_head_count_kv(size.n_heads)
+    writer.add_rope_dimension_count(size.dim // size.n_heads)
+    writer.add_rope_freq_base(1e6)  # Code Llama's
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_vocab_size(len(vocabulary.pieces))
+    writer.add_file_type(LlamaFileType.ALL_F32)
+    writer.add_tokenizer_model("llama")
+    writer.add_tokenizer_pre("default")
+    writer.add_token_list(vocabulary.pieces)
+    writer.add_token_scores(vocabulary.scores)
+    writer.add_token_types(vocabulary.kinds)
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_unk_token_id(0)
+    writer.add_add_bos_token(True)
+    writer.add_add_eos_token(False)
+    if vocabulary.fim_ids and fim_keys != "none":
+        names = {"pre": "fim_pre", "suf": "fim_suf", "mid": "fim_mid"}
+        if fim_keys == "old":
+            names = {"pre": "prefix", "suf": "suffix", "mid": "middle"}
+        for role, name in {**names, "eot": "eot"}.items():
+            writer.add_uint32(f"tokenizer.ggml.{name}_token_id", vocabulary.fim_ids[role])
+    if shape is not None:
+        _add_weights(writer, shape, len(vocabulary.pieces), seed)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    if shape is not None:
+        writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _add_weights(writer: GGUFWriter, shape: Shape, n_vocab: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+
+    def matrix(name: str, n_rows: int, n_columns: int, deviation: float) -> None:
+        values = random.standard_normal((n_rows, n_columns), dtype=np.float32)
+        writer.add_tensor(name, values * np.float32(deviation))
+
+    dim = shape.dim
+    # Queries and keys of about this size make attention differ enough that a wrong position would show.
+    deviation = 1.28 / dim**0.5
+    ones = np.ones(dim, np.float32)
+    matrix("token_embd.weight", n_vocab, dim, 1.0)
+    writer.add_tensor("output_norm.weight", ones)
+    matrix("output.weight", n_vocab, dim, 1.5 / dim**0.5)
+    for layer in range(shape.n_layers):
+        block = f"blk.{layer}."
+        writer.add_tensor(f"{block}attn_norm.weight", ones)
+        for name in ("attn_q", "attn_k", "attn_v"):
+            matrix(f"{block}{name}.weight", dim, dim, deviation)
+        matrix(f"{block}attn_output.weight", dim, dim, deviation / 2)
+        writer.add_tensor(f"{block}ffn_norm.weight", ones)
+        matrix(f"{block}ffn_gate.weight", shape.ffn, dim, deviation)
+        matrix(f"{block}ffn_up.weight", shape.ffn, dim, deviation)
+        matrix(f"{block}ffn_down.weight", dim, shape.ffn, 0.5 / shape.ffn**0.5)
+
+
+def _beginnings(text: str) -> list[str]:
+    return [text[:length] for length in range(2, len(text) + 1)]
