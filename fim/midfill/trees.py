@@ -1,0 +1,69 @@
+"""tree-sitter's trees as they are: bytes, points, edits, and where the errors stand."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tree_sitter import Tree
+
+
+class Bytes(NamedTuple):
+    """A piece of a text, in bytes."""
+
+    start: int
+    end: int
+
+
+def errors_of(tree: Tree) -> list[Bytes]:
+    """Where a tree has ERROR and MISSING nodes, in bytes. Costs by the width of the broken part of the tree."""
+    errors, waiting = [], [tree.root_node]
+    while waiting:
+        node = waiting.pop()
+        if node.has_error:
+            if node.is_error or node.is_missing:
+                errors.append(Bytes(node.start_byte, node.end_byte))
+            waiting += node.children
+    return errors
+
+
+def edited(tree: Tree, old: bytes, new: bytes, start: int, old_end: int, new_end: int) -> Tree:
+    """A copy of the tree of `old` told that the bytes from `start` became others, to be parsed with `new`."""
+    copy = tree.copy()
+    copy.edit(
+        start, old_end, new_end, _point(old, start), _point(old, old_end), _point(new, new_end)
+    )
+    return copy
+
+
+def edited_to(tree: Tree, old: bytes, new: bytes) -> Tree:
+    """The tree of `old` told of the one change that makes it `new`."""
+    head = _common_head(old, new)
+    tail = min(_common_tail(old, new), min(len(old), len(new)) - head)
+    return edited(tree, old, new, head, len(old) - tail, len(new) - tail)
+
+
+def _common_head(a: bytes, b: bytes) -> int:
+    low, high = 0, min(len(a), len(b))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if a[low:middle] == b[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _common_tail(a: bytes, b: bytes) -> int:
+    low, high = 0, min(len(a), len(b))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if a[len(a) - middle : len(a) - low] == b[len(b) - middle : len(b) - low]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _point(data: bytes, byte: int) -> tuple[int, int]:
+    """Row and column as tree-sitter counts them: a row ends with a newline and nothing else."""
+    return data.count(b"\n", 0, byte), byte - data.rfind(b"\n", 0, byte) - 1
