@@ -1,0 +1,275 @@
+"""The JSON that llama.cpp's `llama-server` speaks, as our host writes it and our client reads it.
+
+Only the part that Midfill uses, with fields of our own under the name `midfill` and `stop_ids`: a
+`llama-server` leaves those out and passes over them. Field names and shapes are those of
+tools/server/server-task.cpp in ggml-org/llama.cpp at 0c1e570.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from types import MappingProxyType
+from typing import Any
+
+from midfill.engine import ModelInfo, Piece, Sampling, StopReason, Usage
+from midfill.errors import EngineRefused
+
+Json = dict[str, Any]
+
+MODEL_ERROR = "model_error"
+"""Type of the error that says that the model cannot be loaded. Ours."""
+UNAVAILABLE = "unavailable_error"
+"""Type of the error that says that the model is still being loaded."""
+
+_ERROR_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    503: UNAVAILABLE,
+}
+"""llama-server's `format_error_response`."""
+
+_STOP_TYPES: Mapping[StopReason, str] = MappingProxyType(
+    {"eot": "eos", "budget": "limit", "context": "limit", "": ""}
+)
+_MAX_STOP_IDS = 64
+
+
+@dataclass(frozen=True)
+class _Number:
+    """The range of a field, both ends included, and what stands for it when it is left out."""
+
+    kind: type[int] | type[float]
+    low: float
+    high: float
+    default: float
+
+
+_NUMBERS = {
+    "n_predict": _Number(int, -1, 1_000_000, -1),
+    "temperature": _Number(float, 0, 5, 0),
+    "top_k": _Number(int, 0, 1000, 40),
+    "top_p": _Number(float, 0, 1, 0.95),
+    "seed": _Number(int, -1, 2**32 - 1, 0),
+    "n_probs": _Number(int, 0, 100, 0),
+}
+_FLAGS = {
+    "stream": False,
+    "cache_prompt": True,
+    "return_tokens": False,
+    "timings_per_token": False,
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a client asks `/completion` for."""
+
+    prompt: tuple[int, ...]
+    sampling: Sampling
+    stream: bool
+    n_probs: int
+    """Whether log-probabilities are told; those of the chosen tokens only, however many."""
+
+
+def write_request(prompt: Sequence[int], sampling: Sampling, *, ours: bool) -> Json:
+    """The body of a request for a streamed completion, to our host or to a `llama-server`."""
+    body: Json = {
+        "prompt": list(prompt),
+        "n_predict": sampling.max_tokens,
+        "temperature": sampling.temperature,
+        "top_k": sampling.top_k,
+        "top_p": sampling.top_p,
+        "seed": sampling.seed,
+        "stream": True,
+        "cache_prompt": True,
+        "return_tokens": True,
+        "timings_per_token": True,
+        "n_probs": 1,
+    }
+    return body | {"stop_ids": list(sampling.stop_ids)} if ours else body
+
+
+def read_request(body: object, model: ModelInfo) -> Request:
+    """Check a request. What is not in the list of fields, or out of its range, is refused.
+
+    Raises:
+        EngineRefused: with the sentence for whoever wrote the request.
+    """
+    if not isinstance(body, dict):
+        raise EngineRefused("The body must be a JSON object.")
+    known = {"prompt", "stop_ids", *_NUMBERS, *_FLAGS}
+    if unknown := body.keys() - known:
+        raise EngineRefused(f"There is no field {min(unknown)[:40]!r}.")
+    prompt = _ids(body, "prompt", model)
+    if not prompt:
+        raise EngineRefused('"prompt" must hold at least one token.')
+    if len(prompt) > model.n_ctx:
+        raise EngineRefused(
+            f"The prompt has {len(prompt)} tokens and the context holds {model.n_ctx}."
+        )
+    stop_ids = _ids(body, "stop_ids", model)
+    if len(stop_ids) > _MAX_STOP_IDS:
+        raise EngineRefused(f'"stop_ids" may hold at most {_MAX_STOP_IDS} tokens.')
+    numbers = {name: _number(body, name) for name in _NUMBERS}
+    flags = {name: _flag(body, name) for name in _FLAGS}
+    n_predict = int(numbers["n_predict"])
+    sampling = Sampling(
+        max_tokens=n_predict if n_predict >= 0 else model.n_ctx - len(prompt),
+        temperature=numbers["temperature"],
+        top_k=int(numbers["top_k"]),
+        top_p=numbers["top_p"],
+        seed=int(numbers["seed"]),
+        stop_ids=stop_ids,
+    )
+    return Request(prompt, sampling, flags["stream"], int(numbers["n_probs"]))
+
+
+def read_tokenize(body: object) -> str:
+    """The text that `/tokenize` is asked about. It is never parsed for control tokens.
+
+    Raises:
+        EngineRefused: with the sentence for whoever wrote the request.
+    """
+    if not isinstance(body, dict) or not isinstance(body.get("content"), str):
+        raise EngineRefused('The body must be a JSON object with a string "content".')
+    for name in ("add_special", "parse_special", "with_pieces"):
+        if body.get(name, False) is not False:
+            raise EngineRefused(f'"{name}" must be false.')
+    return without_surrogates(body["content"])
+
+
+def write_piece(piece: Piece, request: Request) -> Json:
+    """One event of a streamed completion."""
+    usage = piece.usage
+    event: Json = {
+        "index": 0,
+        "content": piece.text,
+        "tokens": list(piece.token_ids),
+        "stop": bool(usage.stop_reason),
+        "tokens_predicted": usage.tokens_generated,
+        "tokens_evaluated": len(request.prompt),
+        "timings": {
+            "cache_n": usage.tokens_reused,
+            "prompt_n": usage.tokens_evaluated,
+            "prompt_ms": usage.prefill_ms,
+            "predicted_n": usage.tokens_generated,
+            "predicted_ms": usage.decode_ms,
+        },
+        "midfill": {"usage": vars(usage)},
+    }
+    if request.n_probs and piece.logprobs:
+        pairs = zip(piece.token_ids, piece.logprobs, strict=True)
+        event["completion_probabilities"] = [
+            {"id": token, "logprob": logprob, "top_logprobs": []} for token, logprob in pairs
+        ]
+    if usage.stop_reason:
+        event["stop_type"] = _STOP_TYPES.get(usage.stop_reason, "none")
+        event["truncated"] = usage.stop_reason == "context"
+    return event
+
+
+def read_piece(event: Json) -> Piece:
+    """The piece that an event brings.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is no such event.
+    """
+    tokens = tuple(int(token) for token in event.get("tokens", ()))
+    probabilities = event.get("completion_probabilities") or ()
+    logprobs = tuple(float(entry["logprob"]) for entry in probabilities)
+    return Piece(
+        text=str(event["content"]),
+        token_ids=tokens,
+        logprobs=logprobs if len(logprobs) == len(tokens) else (),
+        usage=_usage(event),
+    )
+
+
+def write_model(model: ModelInfo) -> Json:
+    """Our own part of `/props`."""
+    return {**vars(model), "control_ids": dict(model.control_ids)}
+
+
+def read_model(written: Mapping[str, Any]) -> ModelInfo:
+    """The model from our own part of `/props`; what it does not know is passed over.
+
+    Raises:
+        KeyError, TypeError: it is no such part.
+    """
+    names = {item.name for item in fields(ModelInfo)}
+    known = {name: value for name, value in written.items() if name in names}
+    known["end_ids"] = tuple(known["end_ids"])
+    known["control_ids"] = MappingProxyType(dict(known["control_ids"]))
+    return ModelInfo(**known)
+
+
+def write_error(status: int, message: str, kind: str | None = None) -> Json:
+    """The body of a refusal."""
+    return {
+        "error": {
+            "code": status,
+            "message": message,
+            "type": kind or _ERROR_TYPES.get(status, "server_error"),
+        }
+    }
+
+
+def without_surrogates(text: str) -> str:
+    """The text with a question mark for each half of a character, which no UTF-8 can hold."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _usage(event: Json) -> Usage:
+    ours = event.get("midfill")
+    if ours:
+        return Usage(**ours["usage"])
+    timings = event.get("timings") or {}
+    return Usage(
+        tokens_reused=int(timings.get("cache_n", 0)),
+        tokens_evaluated=int(timings.get("prompt_n", 0)),
+        tokens_generated=int(event.get("tokens_predicted", timings.get("predicted_n", 0))),
+        prefill_ms=float(timings.get("prompt_ms", 0)),
+        decode_ms=float(timings.get("predicted_ms", 0)),
+        stop_reason=_stop_reason(event),
+    )
+
+
+def _stop_reason(event: Json) -> StopReason:
+    if not event.get("stop"):
+        return ""
+    if event.get("stop_type") in ("eos", "word"):
+        return "eot"
+    if event.get("stop_type") == "limit":
+        return "context" if event.get("truncated") else "budget"
+    return "cancelled"
+
+
+def _ids(body: Json, name: str, model: ModelInfo) -> tuple[int, ...]:
+    ids = body.get(name, [])
+    if not isinstance(ids, list) or not all(type(token) is int for token in ids):
+        raise EngineRefused(f'"{name}" must be a list of token ids.')
+    most = (model.n_vocab or 2**31) - 1
+    if not all(0 <= token <= most for token in ids):
+        raise EngineRefused(f'"{name}" may hold ids from 0 to {most} only.')
+    return tuple(ids)
+
+
+def _number(body: Json, name: str) -> float:
+    rule = _NUMBERS[name]
+    value: Any = body.get(name, rule.default)
+    if type(value) not in (int, rule.kind):  # True is an int to isinstance.
+        noun = "an integer" if rule.kind is int else "a number"
+        raise EngineRefused(f'"{name}" must be {noun}.')
+    if not rule.low <= value <= rule.high:
+        raise EngineRefused(f'"{name}" must lie between {rule.low:g} and {rule.high:g}.')
+    return rule.kind(value)
+
+
+def _flag(body: Json, name: str) -> bool:
+    value = body.get(name, _FLAGS[name])
+    if type(value) is not bool:
+        raise EngineRefused(f'"{name}" must be true or false.')
+    return value

@@ -1,0 +1,173 @@
+"""What a running host leaves on disk so that other processes of the same user can join it.
+
+One small file names the host's port and token; beside it lie a lock, under which hosts are started,
+and a log. Their folder is the user's alone. A host is found by a key made of everything that must be
+the same for two editors to share it, so two that would not agree never meet.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import secrets
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import platformdirs
+
+from midfill.engines.fake import FAKE_SCHEME
+from midfill.errors import EngineError, ModelError
+from midfill.settings import EngineSettings
+from midfill.version import __version__
+
+FOLDER_VARIABLE = "MIDFILL_STATE_DIR"
+"""Environment variable that names another folder for these files, as tests need."""
+
+
+@dataclass(frozen=True)
+class HostState:
+    """A host that listens on this machine's loopback address."""
+
+    pid: int
+    port: int
+    token: str
+    """What its clients must show, drawn anew for every run."""
+    version: str
+    key: str
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://127.0.0.1:{self.port}"
+
+
+@dataclass(frozen=True)
+class HostFiles:
+    """The files of the hosts of one key."""
+
+    folder: Path
+    key: str
+
+    @classmethod
+    def of(cls, model: str, settings: EngineSettings, folder: Path | None = None) -> HostFiles:
+        """The files of the host that serves `model` under these settings.
+
+        Raises:
+            ModelError: there is no such model file.
+        """
+        return cls(folder or state_folder(), host_key(model, settings))
+
+    @property
+    def state_path(self) -> Path:
+        """The file that names the running host."""
+        return self.folder / f"host-{self.key}.json"
+
+    @property
+    def lock_path(self) -> Path:
+        """The file whose lock is held while a host is started."""
+        return self.folder / f"host-{self.key}.lock"
+
+    @property
+    def log_path(self) -> Path:
+        """What the host and llama.cpp say. No user's text is ever in it."""
+        return self.folder / f"host-{self.key}.log"
+
+    def create_folder(self) -> None:
+        """Make the folder, for this user alone.
+
+        Raises:
+            EngineError: it cannot be made, or belongs to someone else.
+        """
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if os.name == "posix":
+                if self.folder.stat().st_uid != os.getuid():
+                    raise EngineError(
+                        f"The folder {self.folder} belongs to another user; "
+                        f"name one of your own in {FOLDER_VARIABLE}."
+                    )
+                self.folder.chmod(0o700)
+        except OSError as error:
+            raise EngineError(
+                f"The folder {self.folder} cannot be used ({error.strerror}); "
+                f"name another in {FOLDER_VARIABLE}."
+            ) from error
+
+    def read(self) -> HostState | None:
+        """The host that the file names, running or not; None without a sound file."""
+        try:
+            fields = json.loads(self.state_path.read_text("utf-8"))
+            state = HostState(**fields)
+        except (OSError, ValueError, TypeError):
+            return None
+        sound = isinstance(state.port, int) and 0 < state.port < 65536
+        sound = sound and isinstance(state.token, str) and state.token.isascii()
+        return state if sound and state.key == self.key else None
+
+    def write(self, state: HostState) -> None:
+        """Name the running host; readers see the old file or the new one, never a part."""
+        draft = self.state_path.with_suffix(f".{secrets.token_hex(4)}")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(asdict(state), file)
+        _replace(draft, self.state_path)
+
+    def remove(self, token: str) -> None:
+        """Take the file away if it still names the host with this token."""
+        state = self.read()
+        if state is not None and state.token == token:
+            self.state_path.unlink(missing_ok=True)
+
+
+def state_folder() -> Path:
+    """The folder of the state files: the user's state folder, or what the environment names."""
+    named = os.environ.get(FOLDER_VARIABLE)
+    return Path(named) if named else platformdirs.user_state_path("midfill", appauthor=False)
+
+
+def host_key(model: str, settings: EngineSettings) -> str:
+    """A name for everything that two processes must agree in to share a host.
+
+    The machine is part of it, because a home folder may be shared between several.
+
+    Raises:
+        ModelError: there is no such model file.
+    """
+    parts = (
+        platform.node(),
+        __version__,
+        _identity(model),
+        settings.n_gpu_layers,
+        settings.n_ctx,
+        settings.n_slots,
+        settings.n_threads,
+    )
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def _identity(model: str) -> tuple[str, int, int]:
+    """What tells a model file from another, and from itself after it was replaced."""
+    if model.startswith(FAKE_SCHEME):
+        return model, 0, 0
+    try:
+        path = Path(model).resolve()
+        status = path.stat()
+    except OSError as error:
+        raise ModelError(f"There is no model file at {model} ({error.strerror}).") from error
+    if not path.is_file():
+        raise ModelError(f"{model} is not a file; name a GGUF file.")
+    return str(path), status.st_size, status.st_mtime_ns
+
+
+def _replace(draft: Path, path: Path) -> None:
+    # Windows refuses to replace a file while someone reads it, which takes them microseconds.
+    for _ in range(20):
+        try:
+            draft.replace(path)
+            return
+        except PermissionError:
+            time.sleep(0.01)
+    draft.replace(path)
