@@ -6,17 +6,21 @@ but evaluates, caches, stops and fails as a real one does.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 from gguf import GGUFWriter, LlamaFileType, TokenType
 
 FimKeys = Literal["new", "old", "none"]
 """Under which metadata keys a file names its infill tokens: as files are written now, as
 `convert_hf_to_gguf.py` wrote them for Code Llama, or not at all."""
+
+Weights = npt.NDArray[np.float32]
 
 SPACE = "\u2581"
 """SentencePiece's mark for a space."""
@@ -95,7 +99,30 @@ def tiny_model(
     seed: int = 0,
 ) -> Path:
     """A model of random weights over `tiny_vocabulary`, less than a megabyte in size."""
-    return write_model(path, tiny_vocabulary(infill=infill), shape or Shape(), fim_keys, seed)
+    vocabulary = tiny_vocabulary(infill=infill)
+    size = shape or Shape()
+    weights = _random_weights(size, len(vocabulary.pieces), seed)
+    return write_model(path, vocabulary, size, weights, fim_keys)
+
+
+def chain_model(path: Path, *chain: str, endless: bool = False) -> Path:
+    """A model that after each piece of `chain` says the next, and after the last the end: an exact script.
+    If `endless`, it says the first again, and never ends.
+
+    A piece may occur once, since the model sees one token only: attention and feed-forward add nothing, and
+    the output row of a token is the embedding of the one before it.
+    """
+    vocabulary, size = tiny_vocabulary(), Shape()
+    weights = _random_weights(size, len(vocabulary.pieces), seed=0)
+    for name in weights:
+        if name.endswith(("attn_output.weight", "ffn_down.weight")):
+            weights[name] *= 0
+    weights["output.weight"] *= 0
+    after = chain[0] if endless else CONTROL["eot"]
+    tokens = [vocabulary.pieces.index(piece.encode()) for piece in (*chain, after)]
+    for before, following in pairwise(tokens):
+        weights["output.weight"][following] = weights["token_embd.weight"][before]
+    return write_model(path, vocabulary, size, weights)
 
 
 def tiny_vocabulary(*, infill: bool = True) -> Vocabulary:
@@ -164,7 +191,7 @@ def codellama_vocabulary(path: Path, *, fim_keys: FimKeys = "none") -> Path:
     spaces = SPACE.encode()
     scores = [-float(len(p)) - 1000 * (p == spaces * (len(p) // len(spaces))) for p in pieces]
     fim_ids = {"pre": 32007, "suf": 32008, "mid": 32009, "eot": 32010}
-    return write_model(path, Vocabulary(pieces, scores, kinds, fim_ids), None, fim_keys)
+    return write_model(path, Vocabulary(pieces, scores, kinds, fim_ids), Shape(), {}, fim_keys)
 
 
 def full_codellama_vocabulary(path: Path, llama_vocabulary: Path) -> Path:
@@ -189,18 +216,17 @@ def full_codellama_vocabulary(path: Path, llama_vocabulary: Path) -> Path:
         scores.append(lowest - 1 - (token - 32000))
         kinds.append(TokenType.CONTROL if 32007 <= token <= 32010 else TokenType.NORMAL)
     fim_ids = {"pre": 32007, "suf": 32008, "mid": 32009, "eot": 32010}
-    return write_model(path, Vocabulary(pieces, scores, kinds, fim_ids), None, "none")
+    return write_model(path, Vocabulary(pieces, scores, kinds, fim_ids), Shape(), {}, "none")
 
 
 def write_model(
     path: Path,
     vocabulary: Vocabulary,
-    shape: Shape | None,
+    size: Shape,
+    weights: Mapping[str, Weights],
     fim_keys: FimKeys = "new",
-    seed: int = 0,
 ) -> Path:
-    """Write a GGUF file; without a shape it holds the vocabulary only."""
-    size = shape or Shape()
+    """Write a GGUF file; without weights it holds the vocabulary only."""
     writer = GGUFWriter(path, "llama")
     writer.add_name(path.stem)
     writer.add_context_length(size.n_ctx_train)
@@ -230,40 +256,47 @@ def write_model(
             names = {"pre": "prefix", "suf": "suffix", "mid": "middle"}
         for role, name in {**names, "eot": "eot"}.items():
             writer.add_uint32(f"tokenizer.ggml.{name}_token_id", vocabulary.fim_ids[role])
-    if shape is not None:
-        _add_weights(writer, shape, len(vocabulary.pieces), seed)
+    for name, values in weights.items():
+        writer.add_tensor(name, values)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
-    if shape is not None:
+    if weights:
         writer.write_tensors_to_file()
     writer.close()
     return path
 
 
-def _add_weights(writer: GGUFWriter, shape: Shape, n_vocab: int, seed: int) -> None:
+def _random_weights(shape: Shape, n_vocab: int, seed: int) -> dict[str, Weights]:
     random = np.random.default_rng(seed)
 
-    def matrix(name: str, n_rows: int, n_columns: int, deviation: float) -> None:
+    def matrix(n_rows: int, n_columns: int, deviation: float) -> Weights:
         values = random.standard_normal((n_rows, n_columns), dtype=np.float32)
-        writer.add_tensor(name, values * np.float32(deviation))
+        return values * np.float32(deviation)
 
     dim = shape.dim
     # Queries and keys of about this size make attention differ enough that a wrong position would show.
     deviation = 1.28 / dim**0.5
-    ones = np.ones(dim, np.float32)
-    matrix("token_embd.weight", n_vocab, dim, 1.0)
-    writer.add_tensor("output_norm.weight", ones)
-    matrix("output.weight", n_vocab, dim, 1.5 / dim**0.5)
+    weights = {
+        "token_embd.weight": matrix(n_vocab, dim, 1.0),
+        "output_norm.weight": np.ones(dim, np.float32),
+        "output.weight": matrix(n_vocab, dim, 1.5 / dim**0.5),
+    }
     for layer in range(shape.n_layers):
-        block = f"blk.{layer}."
-        writer.add_tensor(f"{block}attn_norm.weight", ones)
-        for name in ("attn_q", "attn_k", "attn_v"):
-            matrix(f"{block}{name}.weight", dim, dim, deviation)
-        matrix(f"{block}attn_output.weight", dim, dim, deviation / 2)
-        writer.add_tensor(f"{block}ffn_norm.weight", ones)
-        matrix(f"{block}ffn_gate.weight", shape.ffn, dim, deviation)
-        matrix(f"{block}ffn_up.weight", shape.ffn, dim, deviation)
-        matrix(f"{block}ffn_down.weight", dim, shape.ffn, 0.5 / shape.ffn**0.5)
+        weights |= {
+            f"blk.{layer}.{name}.weight": values
+            for name, values in {
+                "attn_norm": np.ones(dim, np.float32),
+                "attn_q": matrix(dim, dim, deviation),
+                "attn_k": matrix(dim, dim, deviation),
+                "attn_v": matrix(dim, dim, deviation),
+                "attn_output": matrix(dim, dim, deviation / 2),
+                "ffn_norm": np.ones(dim, np.float32),
+                "ffn_gate": matrix(shape.ffn, dim, deviation),
+                "ffn_up": matrix(shape.ffn, dim, deviation),
+                "ffn_down": matrix(dim, shape.ffn, 0.5 / shape.ffn**0.5),
+            }.items()
+        }
+    return weights
 
 
 def _beginnings(text: str) -> list[str]:

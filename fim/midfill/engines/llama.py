@@ -69,15 +69,19 @@ class LlamaEngine:
         self._load_result: Future[Loaded | MidfillError] = Future()
         # So that a caller who gives up waiting does not cancel the load for the others.
         self._load_result.set_running_or_notify_cancel()
+        self._cache: PromptCache | None = None
         self.records: deque[JobRecord] = deque(maxlen=_RECORDS_KEPT)
         """The generations that ended last, the latest last."""
-        self.tokens_evaluated = 0
-        """Prompt tokens evaluated since the engine was made."""
         # A daemon, so that a forgotten engine does not keep the process alive; `atexit` still ends it in order,
         # because llama.cpp's own clean-up must not run under a computation.
         self._thread = threading.Thread(target=self._work, name="midfill-llama", daemon=True)
         self._thread.start()
         atexit.register(self._end)
+
+    @property
+    def tokens_evaluated(self) -> int:
+        """Tokens evaluated since the engine was made, of prompts and of generations: it grows as they run."""
+        return self._cache.n_evaluated if self._cache else 0
 
     async def info(self) -> ModelInfo:
         """The model, waiting until it is loaded.
@@ -165,7 +169,7 @@ class LlamaEngine:
         if loaded is None:
             return
         try:
-            cache = PromptCache(loaded.context)
+            cache = self._cache = PromptCache(loaded.context)
             while (job := self._requests.get()) is not None:
                 self._run(job, loaded, cache)
         finally:
@@ -205,7 +209,6 @@ class LlamaEngine:
                 self._jobs.discard(job)
             usage = last.usage if isinstance(last, Piece) else job.usage()
             self.records.append(JobRecord(usage, job.slot_idx, job.n_evaluated_at_cancel))
-            self.tokens_evaluated += job.n_evaluated
 
 
 def _threadsafe_delivery(

@@ -16,6 +16,8 @@ class PromptCache:
         self._context = context
         self._slots = [Slot() for _ in range(context.n_slots)]
         self._requests = count(1)
+        self.n_evaluated = 0
+        """Tokens evaluated since the cache was made, of prompts and of generations. Any thread may read it."""
 
     def take(self, prompt: Sequence[int]) -> Choice:
         """The slot for a prompt, cut down to what the two share."""
@@ -46,6 +48,7 @@ class PromptCache:
         finally:
             # After an abort or an error llama.cpp keeps the batches that it finished: ask, never assume.
             del slot.tokens[self._context.length(slot_idx) :]
+            self.n_evaluated += len(slot.tokens) - start
 
     def _keep(self, slot_idx: int, n_tokens: int) -> int:
         slot = self._slots[slot_idx]

@@ -18,23 +18,26 @@ from gguf_models import (
 from midfill.engines.llama_model import LlamaModel
 from midfill.formats import PromptFormat, format_of
 
+pytestmark = pytest.mark.model
+
 LLAMA_VOCABULARY = "MIDFILL_LLAMA_VOCAB"
 """Names llama.cpp's `models/ggml-vocab-llama-spm.gguf`, with Llama's 32,000 pieces, where it is at hand."""
 
 BOS, PRE, SUF, MID = 1, 32007, 32008, 32009
 
 
-@pytest.fixture(params=["stand-in", "full"], scope="module")
+_VOCABULARIES = ["stand-in", "full"] if LLAMA_VOCABULARY in os.environ else ["stand-in"]
+
+
+@pytest.fixture(params=_VOCABULARIES, scope="module")
 def model(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LlamaModel]:
     path = tmp_path_factory.mktemp("vocabulary") / "codellama.gguf"
     if request.param == "stand-in":
         codellama_vocabulary(path)
-    elif LLAMA_VOCABULARY in os.environ:
-        full_codellama_vocabulary(path, Path(os.environ[LLAMA_VOCABULARY]))
     else:
-        pytest.skip(f"{LLAMA_VOCABULARY} is not set")
+        full_codellama_vocabulary(path, Path(os.environ[LLAMA_VOCABULARY]))
     model = LlamaModel.load(path, vocabulary_only=True)
     yield model
     model.free()

@@ -1,0 +1,127 @@
+"""The slot policy as tables: which slot serves a prompt, and who gives way."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from midfill.engines.llama_slots import Slot, choose_slot, common_length, make_room
+
+SEEN_BEFORE = list(range(100, 200))
+OTHER = [100, 101, *range(500, 600)]
+EMPTY: list[int] = []
+
+
+@pytest.mark.parametrize(
+    ("slots", "prompt", "expected"),
+    [
+        pytest.param([(EMPTY, 0), (EMPTY, 0)], [1, 2, 3], (0, 0), id="all empty: the first"),
+        pytest.param(
+            [(OTHER, 1), (EMPTY, 0)], [1, 2, 3], (1, 0), id="nothing shared: an empty one"
+        ),
+        pytest.param(
+            [(OTHER, 2), (SEEN_BEFORE, 1)], [1, 2, 3], (1, 0), id="none empty: the oldest"
+        ),
+        pytest.param(
+            [(EMPTY, 0), (SEEN_BEFORE, 1)],
+            [*SEEN_BEFORE, 7],
+            (1, 100),
+            id="typed on: all is reused",
+        ),
+        pytest.param(
+            [(EMPTY, 0), (SEEN_BEFORE, 1)], SEEN_BEFORE, (1, 99), id="the same: one token is left"
+        ),
+        pytest.param(
+            [(EMPTY, 0), (SEEN_BEFORE, 1)],
+            SEEN_BEFORE[:40],
+            (1, 39),
+            id="deleted: one token is left",
+        ),
+        pytest.param(
+            [(EMPTY, 0), (SEEN_BEFORE, 1)],
+            [*SEEN_BEFORE[:60], 7, 8, 9],
+            (1, 60),
+            id="changed near the end: what is before is reused",
+        ),
+        pytest.param(
+            [(SEEN_BEFORE, 1), (EMPTY, 0)],
+            OTHER,
+            (1, 0),
+            id="only control tokens shared: another file stays warm",
+        ),
+        pytest.param(
+            [(SEEN_BEFORE, 1), ([3, 4], 2)],
+            OTHER,
+            (0, 2),
+            id="no empty slot: the oldest goes, and its control tokens are reused",
+        ),
+        pytest.param(
+            [(SEEN_BEFORE[:80], 9), (SEEN_BEFORE, 1)],
+            [*SEEN_BEFORE, 7],
+            (1, 100),
+            id="the longest common prefix wins over the latest use",
+        ),
+        pytest.param(
+            [(SEEN_BEFORE, 1), (SEEN_BEFORE, 2)],
+            [*SEEN_BEFORE, 7],
+            (1, 100),
+            id="as long: the one used last",
+        ),
+        pytest.param([([5], 1)], [5], (0, 0), id="one token: it is evaluated again"),
+    ],
+)
+def test_choose_slot(
+    slots: list[tuple[list[int], int]], prompt: list[int], expected: tuple[int, int]
+) -> None:
+    assert choose_slot([Slot(tokens, used) for tokens, used in slots], prompt) == expected
+
+
+@pytest.mark.parametrize(
+    ("lengths", "n_wanted", "expected"),
+    [
+        pytest.param([300, 300], 64, [], id="room enough"),
+        pytest.param([500, 490], 34, [], id="exactly full"),
+        pytest.param([500, 500], 64, [(1, 436)], id="the oldest gives from its end"),
+        pytest.param([500, 520], 5, [(1, 456)], id="at least 64 at a time"),
+        pytest.param([900, 30, 90], 40, [(1, 0), (2, 26)], id="then the next"),
+        pytest.param([1000, 10, 10], 500, [(1, 0), (2, 0)], id="never its own"),
+    ],
+)
+def test_make_room_in_1024_cells_for_the_first_slot(
+    lengths: list[int], n_wanted: int, expected: list[tuple[int, int]]
+) -> None:
+    slots = [Slot([0] * length, last_used=idx) for idx, length in enumerate(lengths)]
+    slots[0].last_used = 99
+    assert make_room(slots, 0, n_wanted, 1024) == expected
+
+
+tokens = st.lists(st.integers(0, 2), max_size=200)
+
+
+@given(tokens, tokens)
+def test_common_length_is_that_of_a_plain_loop(left: list[int], right: list[int]) -> None:
+    n_same = 0
+    while n_same < min(len(left), len(right)) and left[n_same] == right[n_same]:
+        n_same += 1
+    assert common_length(left, right) == n_same
+
+
+@given(st.lists(tokens, min_size=1, max_size=5), st.lists(st.integers(0, 2), min_size=1))
+def test_what_is_reused_is_there_and_one_token_is_left(
+    contents: list[list[int]], prompt: list[int]
+) -> None:
+    slot_idx, n_reused = choose_slot([Slot(content) for content in contents], prompt)
+    assert contents[slot_idx][:n_reused] == prompt[:n_reused]
+    assert n_reused < len(prompt)
+
+
+@given(st.lists(st.integers(0, 400), min_size=1, max_size=6), st.integers(1, 300))
+def test_room_is_made_without_touching_the_slot_that_grows(
+    lengths: list[int], n_wanted: int
+) -> None:
+    slots = [Slot([0] * length, last_used=idx) for idx, length in enumerate(lengths)]
+    n_cells = max(sum(lengths), lengths[0] + n_wanted)
+    kept = dict(enumerate(lengths)) | dict(make_room(slots, 0, n_wanted, n_cells))
+    assert kept[0] == lengths[0]
+    assert sum(kept.values()) + n_wanted <= n_cells
