@@ -199,10 +199,10 @@ class Syntax:
         # A statement in `try:` or in a namespace is three below the root. Without a limit the query takes
         # 50 ms for 10,000 lines.
         found.set_max_start_depth(3)
-        nodes = found.captures(self.tree.root_node).get("import", [])
         ends: dict[int, int] = {}
-        for node in nodes:
-            ends[node.start_byte] = max(node.end_byte, ends.get(node.start_byte, 0))
+        for node in found.captures(self.tree.root_node).get("import", ()):
+            end = node.start_byte + len(self.data[node.start_byte : node.end_byte].rstrip())
+            ends[node.start_byte] = max(end, ends.get(node.start_byte, 0))
         return tuple(Span(self.offset_of(a), self.offset_of(b)) for a, b in sorted(ends.items()))
 
     @cached_property

@@ -19,6 +19,12 @@
 (translation_unit (declaration declarator: (function_declarator declarator: (_) @name)) @definition.function)
 (translation_unit
   (declaration declarator: (pointer_declarator (function_declarator declarator: (_) @name))) @definition.function)
+(preproc_ifdef (declaration declarator: (function_declarator declarator: (_) @name)) @definition.function)
+(preproc_if (declaration declarator: (function_declarator declarator: (_) @name)) @definition.function)
+(preproc_ifdef
+  (declaration declarator: (pointer_declarator (function_declarator declarator: (_) @name))) @definition.function)
+(preproc_if
+  (declaration declarator: (pointer_declarator (function_declarator declarator: (_) @name))) @definition.function)
 (preproc_def name: (_) @name) @definition.constant
 (preproc_function_def name: (_) @name) @definition.macro
 

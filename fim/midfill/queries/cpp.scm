@@ -24,9 +24,13 @@
   ]
   body: (compound_statement) @scope.body) @definition.function @scope
 (field_declaration declarator: (function_declarator declarator: (_) @name)) @definition.method
+(field_declaration_list (declaration declarator: (function_declarator declarator: (_) @name)) @definition.method)
 (translation_unit (declaration declarator: (function_declarator declarator: (_) @name)) @definition.function)
 (type_definition declarator: (type_identifier) @name) @definition.type
 (alias_declaration name: (_) @name) @definition.type
+(preproc_ifdef (declaration declarator: (function_declarator declarator: (_) @name)) @definition.function)
+(preproc_if (declaration declarator: (function_declarator declarator: (_) @name)) @definition.function)
+(declaration_list (declaration declarator: (function_declarator declarator: (_) @name)) @definition.function)
 (preproc_def name: (_) @name) @definition.constant
 (preproc_function_def name: (_) @name) @definition.macro
 
