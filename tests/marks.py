@@ -18,7 +18,8 @@ class Inserted(NamedTuple):
 def caret(marked: str) -> tuple[str, int]:
     """The text without its caret mark, and the caret's offset."""
     before, mark, after = marked.partition(CARET)
-    assert mark and CARET not in after, f"exactly one {CARET} is wanted: {marked!r}"
+    assert mark, f"no {CARET} in {marked!r}"
+    assert CARET not in after, f"more than one {CARET} in {marked!r}"
     return before + after, len(before)
 
 
@@ -26,5 +27,5 @@ def inserted(marked: str) -> Inserted:
     """The three parts of a text with one inserted piece."""
     before, opening, rest = marked.partition("├")
     text, closing, after = rest.partition("┤")
-    assert opening and closing, f"one ├…┤ is wanted: {marked!r}"
+    assert opening + closing == "├┤", f"no ├…┤ in {marked!r}"
     return Inserted(before, text, after)

@@ -1,0 +1,36 @@
+# Midfill's chores. CI runs the same targets.
+PYTHON ?= python3
+BIN := .venv/bin
+SOURCES := fim/midfill server/midfill_server models tests bench tools
+
+.PHONY: help setup demo test check fix bench model lock
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+setup: ## Make .venv with everything in it (the first time builds llama.cpp)
+	@$(PYTHON) tools/setup.py
+
+demo: setup ## Complete real code with the embedded model
+	@$(BIN)/midfill demo
+
+test: check ## Run every check: lint, types and all tests
+	@$(BIN)/python tools/neovim.py
+	$(BIN)/pytest
+
+check: setup ## Lint and types
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy
+
+fix: setup ## Let ruff mend what it can
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+bench: setup ## Measure the engine on the embedded model
+	$(BIN)/python -m bench.engine
+
+lock: setup ## Write requirements/dev.txt anew from pyproject.toml (needs uv)
+	uv pip compile -q pyproject.toml --extra dev --extra llama --universal --python-version 3.10 \
+	  --generate-hashes --no-emit-index-url --no-annotate --no-header \
+	  --no-emit-package llama-cpp-python -o requirements/dev.txt

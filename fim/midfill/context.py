@@ -1,0 +1,70 @@
+"""Everything that is known at the caret, frozen: what the prompt is made of and what the filters judge by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from midfill.syntax import Syntax, opens_block_by_text
+from midfill.text import Document
+
+Extent = Literal["line", "block"]
+"""Complete to the end of the line at most, or over several lines."""
+
+
+@dataclass(frozen=True)
+class CompletionContext:
+    """The caret in one version of a document. Texts have `\\n` line endings, whatever the document has."""
+
+    document: Document
+    offset: int
+    extent: Extent
+    syntax: Syntax | None
+    """The document's tree, if one was at hand; completing never waits for it."""
+
+    @cached_property
+    def prefix(self) -> str:
+        """The text before the caret."""
+        return _unix(self.document.text[: self.offset])
+
+    @cached_property
+    def suffix(self) -> str:
+        """The text after the caret."""
+        return _unix(self.document.text[self.offset :])
+
+    @property
+    def line_head(self) -> str:
+        """What stands before the caret on its line."""
+        return self.prefix[self.prefix.rfind("\n") + 1 :]
+
+    @property
+    def line_tail(self) -> str:
+        """What stands after the caret on its line."""
+        return self.suffix.partition("\n")[0]
+
+    @property
+    def indent(self) -> str:
+        """The white space that the caret's line begins with."""
+        return self.line_head[: len(self.line_head) - len(self.line_head.lstrip())]
+
+    @property
+    def line_ending(self) -> str:
+        """The document's own line ending, taken from the line at or before the caret."""
+        line_idx = self.document.line_of(self.offset)
+        for line in (self.document.lines[line_idx], self.document.lines[max(0, line_idx - 1)]):
+            for ending in ("\r\n", "\n", "\r"):
+                if line.endswith(ending):
+                    return ending
+        return "\n"
+
+
+def gather(document: Document, offset: int, syntax: Syntax | None) -> CompletionContext:
+    """The context at `offset`. The tree, if given, must be that of this very document."""
+    opens = syntax.opens_block(offset) if syntax else opens_block_by_text(document, offset)
+    return CompletionContext(document, offset, "block" if opens else "line", syntax)
+
+
+def _unix(text: str) -> str:
+    """Models were trained on `\\n`; a `\\r` before it breaks infilling (seen with Code Llama)."""
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text

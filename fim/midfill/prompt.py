@@ -1,0 +1,110 @@
+"""From a context to the token ids that the model reads.
+
+The prompt is laid out so that typing only appends. The window's edges therefore move in coarse steps: an
+edge that slid by one token with every key would make the whole prompt new each time (5,966 ms against
+60 ms at Code Llama 7B's shape on a CPU, measured).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from midfill.context import CompletionContext
+from midfill.engine import ModelInfo
+from midfill.errors import RoleError
+from midfill.formats import Layout, PromptFormat, Tokenize
+from midfill.settings import CompletionSettings
+
+CHARS_PER_TOKEN = 3
+"""Characters of code that a token takes at least on average: 3.1 to 3.3 measured with Llama-like vocabularies."""
+
+STEP_LINES = 32
+STEP_CHARS = 1024
+STEP_TOKENS = 64
+"""The window's first line, character or token is a multiple of its step, so it moves once in a while and far."""
+
+CONTROL_TOKENS = 8
+"""Room kept for the control tokens of a prompt; no family uses more."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How many tokens of the text before and after the caret a prompt may hold."""
+
+    prefix_tokens: int
+    suffix_tokens: int
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What the model reads."""
+
+    ids: tuple[int, ...]
+    layout: Layout
+    end_ids: tuple[int, ...]
+    """Tokens that end the generation."""
+
+
+def budget_of(model: ModelInfo, settings: CompletionSettings, max_tokens: int) -> Budget:
+    """The budgets that leave room for `max_tokens` in the model's context window.
+
+    Raises:
+        RoleError: the window is too small for any useful prompt.
+    """
+    room = model.n_ctx - max_tokens - CONTROL_TOKENS
+    if room < STEP_TOKENS:
+        raise RoleError(
+            f"{model.name} has a context window of {model.n_ctx} tokens, "
+            f"too small to generate {max_tokens}; lower max_tokens or raise n_ctx."
+        )
+    wanted = settings.max_prefix_tokens + settings.max_suffix_tokens
+    if wanted <= room:
+        return Budget(settings.max_prefix_tokens, settings.max_suffix_tokens)
+    suffix_tokens = room * settings.max_suffix_tokens // wanted
+    return Budget(room - suffix_tokens, suffix_tokens)
+
+
+async def render(
+    context: CompletionContext,
+    prompt_format: PromptFormat,
+    tokenize: Tokenize,
+    budget: Budget,
+    layout: Layout,
+) -> Prompt:
+    """The prompt for a context, within the budget to the token."""
+    prefix = prefix_window(context.prefix, budget.prefix_tokens * CHARS_PER_TOKEN)
+    suffix = suffix_window(context.suffix, budget.suffix_tokens * CHARS_PER_TOKEN)
+    prefix_ids = await prompt_format.encode("PREFIX", prefix, tokenize)
+    suffix_ids = await prompt_format.encode("SUFFIX", suffix, tokenize)
+    over = max(0, len(prefix_ids) - budget.prefix_tokens)
+    parts = {
+        "PREFIX": prefix_ids[-(-over // STEP_TOKENS) * STEP_TOKENS :],
+        "SUFFIX": suffix_ids[: budget.suffix_tokens],
+    }
+    layout = prompt_format.layout(layout)
+    ids = tuple(prompt_format.lay_out(layout, parts))
+    return Prompt(ids, layout, prompt_format.end_ids)
+
+
+def prefix_window(prefix: str, max_chars: int) -> str:
+    """The end of `prefix` from a line whose number is a multiple of the step; at most `max_chars`.
+
+    Where lines are so long that no such line fits, it begins at a multiple of `STEP_CHARS` characters.
+    """
+    over = len(prefix) - max_chars
+    if over <= 0:
+        return prefix
+    line_start = line_idx = 0
+    while (line_end := prefix.find("\n", line_start)) >= 0:
+        line_start, line_idx = line_end + 1, line_idx + 1
+        if line_start >= over and line_idx % STEP_LINES == 0:
+            return prefix[line_start:]
+    return prefix[-(-over // STEP_CHARS) * STEP_CHARS :]
+
+
+def suffix_window(suffix: str, max_chars: int) -> str:
+    """The beginning of `suffix`, at most `max_chars`, ending after a whole line if one fits."""
+    if len(suffix) <= max_chars:
+        return suffix
+    whole_lines = suffix.rfind("\n", 0, max_chars) + 1
+    return suffix[: whole_lines or max_chars]

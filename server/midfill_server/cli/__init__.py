@@ -1,0 +1,50 @@
+"""The command line. Each command's module is imported when it runs, so that `--help` is instant."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from midfill.errors import MidfillError
+from midfill.version import __version__
+
+_COMMANDS = {
+    "complete": "Complete at a place in a file and print the text.",
+    "demo": "Complete some places of a real file, shown as an editor would.",
+    "serve": "Run the language server, for an editor.",
+}
+
+
+class _Commands(click.Group):
+    """Commands by name; `midfill_server.cli.<name>` holds a command called `command`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"midfill_server.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(cls=_Commands)
+@click.version_option(__version__, prog_name="midfill")
+def cli() -> None:
+    """Code completion from a model on this machine."""
+
+
+def main() -> None:
+    """Run the command line; what a person must mend is one sentence and exit status 1."""
+    try:
+        cli()
+    except MidfillError as error:
+        click.echo(f"midfill: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,116 @@
+"""`midfill demo`: completions in a real source file, shown as an editor would show them."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import textwrap
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from midfill.complete import Completion, complete
+from midfill.context import gather
+from midfill.engines.select import open_engine
+from midfill.languages import language_of
+from midfill.settings import EngineSettings, Settings
+from midfill.syntax import parse
+from midfill.text import Document
+from midfill_server.cli.complete import LINGER_S
+from midfill_server.cli.place import read_place
+
+_BEFORE_HOLE = re.compile(r"(?<=\S)(?:\(|\[|\.|, | = | in | if | and |return )")
+"""After these a person pauses, and a completion has something to say."""
+_MIN_HOLE_CHARS = 3
+
+
+@dataclass(frozen=True)
+class Hole:
+    """A place whose line is taken away from there on."""
+
+    offset: int
+    end: int
+
+
+@click.command("demo")
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--count", default=8, show_default=True, type=click.IntRange(1), help="Places to show."
+)
+@click.option("--model", default="", help="Path of a GGUF file; by default the embedded model.")
+def command(file: Path | None, count: int, model: str) -> None:
+    """Take the ends of some lines of FILE away and complete them again.
+
+    Without FILE it is a module of Python's own library.
+    """
+    path = file or Path(textwrap.__file__)
+    document = read_place(str(path), language_of(str(path))).document
+    settings = Settings(EngineSettings(model=model, host_linger_s=LINGER_S))
+    asyncio.run(_show(document, path, count, settings))
+
+
+def holes(document: Document) -> Iterator[Hole]:
+    """At most one hole in each line of code, at the last place where a person would pause."""
+    for line_idx, line in enumerate(document.lines):
+        body = line.rstrip("\r\n")
+        pauses = [
+            pause.end()
+            for pause in _BEFORE_HOLE.finditer(body)
+            if len(body) - pause.end() >= _MIN_HOLE_CHARS
+        ]
+        if pauses:
+            start = document.line_starts[line_idx]
+            yield Hole(start + pauses[-1], start + len(body))
+
+
+async def _show(document: Document, path: Path, count: int, settings: Settings) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    everywhere = [hole for hole in holes(document) if _is_code(document, hole)]
+    step = max(1, len(everywhere) // count)
+    engine = open_engine(settings.engine)
+    try:
+        started = time.perf_counter()
+        model = await engine.info()
+        ready_ms = (time.perf_counter() - started) * 1000
+        console.print(
+            f"[bold]{path.name}[/], completed by {model.name}, ready in {ready_ms:.0f} ms\n"
+        )
+        for hole in everywhere[step // 2 :: step][:count]:
+            text = document.text
+            now = Document.of(text[: hole.offset] + text[hole.end :], document.language)
+            asked = time.perf_counter()
+            context = gather(now, hole.offset, parse(now))
+            found = await complete(context, engine, settings.completion)
+            total_ms = (time.perf_counter() - asked) * 1000
+            console.print(_line(document, hole, found))
+            truth = text[hole.offset : hole.end]
+            console.print(Text(_timings(found, truth, total_ms), style="dim"))
+    finally:
+        await engine.close()
+
+
+def _is_code(document: Document, hole: Hole) -> bool:
+    syntax = parse(document)
+    return syntax is None or syntax.place(hole.offset) == "code"
+
+
+def _line(document: Document, hole: Hole, found: Completion) -> Text:
+    line_idx = document.line_of(hole.offset)
+    head = document.text[document.line_starts[line_idx] : hole.offset]
+    return Text.assemble(
+        (f"{line_idx + 1:>5}  ", "cyan"), head, (found.text or " ", "bright_black italic")
+    )
+
+
+def _timings(found: Completion, truth: str, total_ms: float) -> str:
+    usage = found.usage
+    verdict = "as in the file" if found.text == truth.rstrip() else f"the file says {truth!r}"
+    return (
+        f"       {total_ms:.0f} ms: {usage.tokens_reused} tokens reused, {usage.tokens_evaluated} read in "
+        f"{usage.prefill_ms:.0f} ms, {usage.tokens_generated} written in {usage.decode_ms:.0f} ms; {verdict}\n"
+    )

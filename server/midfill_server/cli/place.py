@@ -1,0 +1,76 @@
+"""`FILE:LINE:COL`, as compilers print it: a place in a file or in standard input."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from midfill.errors import DocumentError
+from midfill.languages import language_of
+from midfill.text import Document
+
+_PLACE = re.compile(r"(?P<path>.+?)(?::(?P<line>\d+)(?::(?P<column>\d+))?)?")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A document and the offset of the caret in it."""
+
+    document: Document
+    offset: int
+
+
+def read_place(argument: str, language: str | None) -> Place:
+    """The place that `FILE[:LINE[:COL]]` names; `-` for the file is standard input.
+
+    Line and column count from 1, the column in characters. Without a column the caret stands at the end
+    of the line; without a line, at the end of the text.
+
+    Raises:
+        DocumentError: the file, or the place in it, does not exist.
+    """
+    match = _PLACE.fullmatch(argument)
+    assert match is not None, "the pattern matches every text that is not empty"
+    path = match["path"]
+    if path == "-":
+        text, uri = _decoded(sys.stdin.buffer.read(), "standard input"), ""
+    else:
+        text, uri = _read(Path(path)), Path(path).absolute().as_uri()
+    document = Document.of(text, language or language_of(path), uri=uri)
+    return Place(document, _offset(document, path, match["line"], match["column"]))
+
+
+def _read(path: Path) -> str:
+    try:
+        return _decoded(path.read_bytes(), str(path))
+    except FileNotFoundError:
+        raise DocumentError(f"{path} does not exist.") from None
+    except IsADirectoryError:
+        raise DocumentError(f"{path} is a folder; name a file.") from None
+    except OSError as error:
+        raise DocumentError(f"{path} cannot be read: {error.strerror}.") from None
+
+
+def _decoded(data: bytes, name: str) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise DocumentError(f"{name} is not UTF-8 text; convert it first.") from None
+
+
+def _offset(document: Document, path: str, line: str | None, column: str | None) -> int:
+    if line is None:
+        return len(document.text)
+    line_number, name = int(line), "standard input" if path == "-" else path
+    if not 1 <= line_number <= len(document.lines):
+        raise DocumentError(f"{name} has no line {line_number}; it has {len(document.lines)}.")
+    body = document.lines[line_number - 1].rstrip("\r\n")
+    column_number = int(column) if column is not None else len(body) + 1
+    if not 1 <= column_number <= len(body) + 1:
+        raise DocumentError(
+            f"{name} has no column {column_number} in line {line_number}; "
+            f"the last is {len(body) + 1}."
+        )
+    return document.line_starts[line_number - 1] + column_number - 1

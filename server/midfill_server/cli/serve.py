@@ -1,0 +1,55 @@
+"""`midfill serve`: the language server."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import click
+
+from midfill.engines.select import open_engine
+from midfill.settings import EngineSettings, Settings
+from midfill_server.server import create_server
+from midfill_server.session import Session
+
+
+@click.command("serve")
+@click.option(
+    "--tcp", metavar="HOST:PORT", help="Listen there instead of using standard input and output."
+)
+@click.option("--model", default="", help="Path of a GGUF file; by default the embedded model.")
+@click.option("--url", default="", help="Address of a running llama-server to use instead.")
+@click.option(
+    "--log-level",
+    type=click.Choice(["error", "warning", "info", "debug"]),
+    default="warning",
+    show_default=True,
+    help="How much is written to standard error. Source code never is.",
+)
+def command(tcp: str | None, model: str, url: str, log_level: str) -> None:
+    """Run the language server, for an editor."""
+    logging.basicConfig(
+        stream=sys.stderr, format="midfill %(levelname)s: %(message)s", level=log_level.upper()
+    )
+    # pygls writes whole messages, and with them the user's code, at lower levels.
+    for noisy in ("pygls", "httpx", "httpcore", "asyncio"):
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
+    session = Session(
+        lambda settings: open_engine(settings.engine),
+        Settings(EngineSettings(model=model, url=url)),
+    )
+    server = create_server(session)
+    if tcp is None:
+        server.start_io()
+    else:
+        host, port = _address(tcp)
+        server.start_tcp(host, port)
+    # The protocol's rule: an editor that went without saying goodbye is status 1.
+    sys.exit(0 if session.ended else 1)
+
+
+def _address(tcp: str) -> tuple[str, int]:
+    host, _, port = tcp.rpartition(":")
+    if not port.isdecimal() or not 0 < int(port) < 2**16:
+        raise click.BadParameter(f"{tcp!r} is not HOST:PORT", param_hint="--tcp")
+    return host or "127.0.0.1", int(port)

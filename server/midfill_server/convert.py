@@ -1,0 +1,98 @@
+"""The only file that knows both worlds: the protocol's types and the library's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from lsprotocol import types as lsp
+
+from midfill.text import Document, Edit, Encoding, Position
+
+ACCEPTED_COMMAND = "midfill.accepted"
+"""Sent back by an editor when a completion was taken: the only notice that every client gives."""
+
+_ENCODINGS: dict[str, Encoding] = {"utf-8": "utf-8", "utf-16": "utf-16", "utf-32": "utf-32"}
+
+
+def from_lsp_encoding(kind: str | None) -> Encoding:
+    """The encoding agreed on; the protocol's default is UTF-16."""
+    return _ENCODINGS.get(kind or "utf-16", "utf-16")
+
+
+def from_lsp_position(position: lsp.Position) -> Position:
+    """A position; its unit is that of the session's encoding."""
+    return Position(position.line, position.character)
+
+
+def to_lsp_position(position: Position) -> lsp.Position:
+    """A position; its unit is that of the session's encoding."""
+    return lsp.Position(position.line, position.units)
+
+
+def from_lsp_document(item: lsp.TextDocumentItem) -> Document:
+    """A document as the editor opened it."""
+    return Document.of(item.text, item.language_id, uri=item.uri, version=item.version)
+
+
+def from_lsp_changes(
+    changes: Iterable[lsp.TextDocumentContentChangeEvent],
+) -> Iterator[Edit | str]:
+    """Edits in the order in which they are to be applied; a whole new text is a string."""
+    for change in changes:
+        if isinstance(change, lsp.TextDocumentContentChangeWholeDocument):
+            yield change.text
+        else:
+            start, end = change.range.start, change.range.end
+            yield Edit(from_lsp_position(start), from_lsp_position(end), change.text)
+
+
+def to_lsp_range(document: Document, start: int, end: int, encoding: Encoding) -> lsp.Range:
+    """The range between two offsets of a document."""
+    return lsp.Range(
+        to_lsp_position(document.position(start, encoding)),
+        to_lsp_position(document.position(end, encoding)),
+    )
+
+
+def to_lsp_inline_completion(
+    document: Document, offset: int, text: str, encoding: Encoding, request_id: str
+) -> lsp.InlineCompletionItem:
+    """Ghost text at the caret."""
+    return lsp.InlineCompletionItem(
+        insert_text=text,
+        range=to_lsp_range(document, offset, offset, encoding),
+        command=_accepted(request_id),
+    )
+
+
+def to_lsp_completion(
+    document: Document, offset: int, text: str, encoding: Encoding, request_id: str
+) -> lsp.CompletionItem:
+    """A list entry for clients without ghost text.
+
+    Clients filter their list by the word before the caret, so the entry begins with that word and replaces it.
+    """
+    line = document.lines[document.line_of(offset)]
+    column = offset - document.line_starts[document.line_of(offset)]
+    word_start = column
+    while word_start and (line[word_start - 1].isalnum() or line[word_start - 1] == "_"):
+        word_start -= 1
+    whole = line[word_start:column] + text
+    first_line, _, more = whole.partition("\n")
+    start = offset - (column - word_start)
+    return lsp.CompletionItem(
+        label=first_line.strip() + (" …" if more else ""),
+        kind=lsp.CompletionItemKind.Text,
+        detail="Midfill",
+        filter_text=whole,
+        # A tilde sorts after every letter: the language's own server comes first in the list.
+        sort_text="~midfill",
+        insert_text_format=lsp.InsertTextFormat.PlainText,
+        insert_text_mode=lsp.InsertTextMode.AsIs,
+        text_edit=lsp.TextEdit(to_lsp_range(document, start, offset, encoding), whole),
+        command=_accepted(request_id),
+    )
+
+
+def _accepted(request_id: str) -> lsp.Command:
+    return lsp.Command("Midfill: accepted", command=ACCEPTED_COMMAND, arguments=[request_id])

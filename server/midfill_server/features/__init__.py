@@ -1,0 +1,1 @@
+"""One module for each thing the server does for an editor."""

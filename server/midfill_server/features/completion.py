@@ -1,0 +1,95 @@
+"""Completion at the caret, as ghost text or as an entry of the client's list."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import traceback
+from typing import TYPE_CHECKING
+
+from lsprotocol import types as lsp
+
+from midfill.complete import Completion, complete
+from midfill.context import gather
+from midfill.errors import MidfillError
+from midfill_server.convert import (
+    from_lsp_position,
+    to_lsp_completion,
+    to_lsp_inline_completion,
+)
+from midfill_server.session import Snapshot
+
+if TYPE_CHECKING:
+    from midfill_server.server import MidfillServer
+
+logger = logging.getLogger(__name__)
+
+
+async def inline_completion(
+    ls: MidfillServer, params: lsp.InlineCompletionParams
+) -> lsp.InlineCompletionList:
+    """Answer `textDocument/inlineCompletion`; an empty list where there is nothing to show."""
+    by_hand = params.context.trigger_kind == lsp.InlineCompletionTriggerKind.Invoked
+    answer = await _answer(ls, params.text_document.uri, params.position, by_hand)
+    if answer is None:
+        return lsp.InlineCompletionList([])
+    snapshot, offset, request_id, text = answer
+    item = to_lsp_inline_completion(snapshot.document, offset, text, snapshot.encoding, request_id)
+    return lsp.InlineCompletionList([item])
+
+
+async def completion(ls: MidfillServer, params: lsp.CompletionParams) -> lsp.CompletionList:
+    """Answer `textDocument/completion`, for clients that know no ghost text.
+
+    A client that does would show the same text twice, so it gets an empty list here.
+    """
+    features = ls.client_capabilities.text_document
+    if features and features.inline_completion:
+        return lsp.CompletionList(is_incomplete=False, items=[])
+    answer = await _answer(ls, params.text_document.uri, params.position, by_hand=False)
+    if answer is None:
+        return lsp.CompletionList(is_incomplete=True, items=[])
+    snapshot, offset, request_id, text = answer
+    item = to_lsp_completion(snapshot.document, offset, text, snapshot.encoding, request_id)
+    # What is right here may not be after the next key, so the client is to ask again.
+    return lsp.CompletionList(is_incomplete=True, items=[item])
+
+
+async def _answer(
+    ls: MidfillServer, uri: str, position: lsp.Position, by_hand: bool
+) -> tuple[Snapshot, int, str, str] | None:
+    """Snapshot, offset, request id and text of a completion, or None with one line in the log."""
+    request_id = ls.session.request_id()
+    snapshot = ls.session.snapshot(uri)
+    if snapshot is None or not snapshot.settings.completion.enabled:
+        logger.debug("%s: nothing, the document is not open or completion is off", request_id)
+        return None
+    offset = snapshot.document.offset(from_lsp_position(position), snapshot.encoding)
+    try:
+        found = await ls.session.scheduler.latest(
+            uri, lambda: _completed(snapshot, offset, by_hand)
+        )
+    except MidfillError as error:
+        logger.warning("%s: nothing, %s", request_id, error)
+        return None
+    except Exception as error:
+        # An error answered to this request pops up in the editor at every key. The message is left out of the
+        # log: it may quote the user's code, which the places in our own files do not.
+        places = " < ".join(
+            f"{at.name}:{at.lineno}" for at in traceback.extract_tb(error.__traceback__)[::-1]
+        )
+        logger.error("%s: nothing, a defect: %s in %s", request_id, type(error).__name__, places)
+        return None
+    if found is None or not found.text:
+        why = found.usage.stop_reason if found else "a later request took its place"
+        logger.debug("%s: nothing, %s", request_id, why)
+        return None
+    return snapshot, offset, request_id, found.text
+
+
+async def _completed(snapshot: Snapshot, offset: int, by_hand: bool) -> Completion:
+    settings = snapshot.settings.completion
+    if not by_hand:
+        await asyncio.sleep(settings.debounce_ms / 1000)
+    context = gather(snapshot.document, offset, snapshot.syntax)
+    return await complete(context, snapshot.engine, settings)

@@ -1,0 +1,43 @@
+"""The latest request for a document wins, whatever the client does: Neovim never cancels the ones before."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class Scheduler:
+    """Runs at most one piece of work for each key. Owned by the session; lives on the event loop."""
+
+    def __init__(self) -> None:
+        self._running: dict[str, asyncio.Task[object]] = {}
+
+    async def latest(self, key: str, work: Callable[[], Awaitable[T]]) -> T | None:
+        """The result of `work`, or None if a later request for the same key took its place.
+
+        Cancelling the caller cancels the work.
+        """
+        self.supersede(key)
+        task = asyncio.ensure_future(work())
+        self._running[key] = task
+        try:
+            await asyncio.wait({task})
+        finally:
+            if self._running.get(key) is task:
+                del self._running[key]
+            if not task.done():
+                task.cancel()
+        return None if task.cancelled() else task.result()
+
+    def supersede(self, key: str) -> None:
+        """Stop what runs for `key`; its caller gets None."""
+        if running := self._running.pop(key, None):
+            running.cancel()
+
+    def stop(self) -> None:
+        """Stop everything that runs."""
+        for key in list(self._running):
+            self.supersede(key)

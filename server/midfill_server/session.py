@@ -1,0 +1,107 @@
+"""All mutable state of the server, in one place and on one thread: that of the event loop."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from midfill.engine import Engine
+from midfill.errors import MidfillError
+from midfill.settings import Settings
+from midfill.syntax import Syntax, parse
+from midfill.text import Document, Edit, Encoding
+from midfill_server.scheduler import Scheduler
+
+logger = logging.getLogger(__name__)
+
+OpenEngine = Callable[[Settings], Engine]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a handler freezes before it first waits: nothing later reads live state."""
+
+    document: Document
+    syntax: Syntax | None
+    encoding: Encoding
+    settings: Settings
+    engine: Engine
+
+
+@dataclass
+class Session:
+    """What the server knows of one editor."""
+
+    open_engine: OpenEngine
+    settings: Settings = field(default_factory=Settings)
+    encoding: Encoding = "utf-16"
+    documents: dict[str, Document] = field(default_factory=dict)
+    scheduler: Scheduler = field(default_factory=Scheduler)
+    problems: list[str] = field(default_factory=list)
+    """Settings that had no meaning, a sentence each, to be told once."""
+    trouble: str = ""
+    """Why no model can be used, in one sentence; empty while one can."""
+    ended: bool = False
+    """Whether the editor has said goodbye."""
+    _trees: dict[str, tuple[Document, Syntax | None]] = field(default_factory=dict)
+    _engine: Engine | None = None
+    _request_ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+
+    def open(self, document: Document) -> None:
+        """Take a document that the editor opened."""
+        self.documents[document.uri] = document
+
+    def edit(self, uri: str, edits: Iterable[Edit | str], version: int) -> None:
+        """Apply the editor's edits. One for a document that is not open is dropped, and said so in the log."""
+        document = self.documents.get(uri)
+        if document is None:
+            logger.warning("an edit came for a document that is not open")
+            return
+        self.documents[uri] = document.edited(edits, version, self.encoding)
+
+    def close(self, uri: str) -> None:
+        """Forget a document and stop what runs for it."""
+        self.documents.pop(uri, None)
+        self._trees.pop(uri, None)
+        self.scheduler.supersede(uri)
+
+    def snapshot(self, uri: str) -> Snapshot | None:
+        """The frozen state that completing at a place of `uri` needs, or None if it is not open."""
+        document = self.documents.get(uri)
+        if document is None:
+            return None
+        return Snapshot(document, self._tree(document), self.encoding, self.settings, self.engine)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine, opened when it is first wanted."""
+        if self._engine is None:
+            self._engine = self.open_engine(self.settings)
+        return self._engine
+
+    async def warm_up(self) -> None:
+        """Load the model behind the editor's back; what a person must mend stands in `trouble` afterwards."""
+        try:
+            await self.engine.info()
+        except MidfillError as error:
+            self.trouble = str(error)
+
+    def request_id(self) -> str:
+        """A name for one answer, told back when it is accepted."""
+        return f"c{next(self._request_ids)}"
+
+    async def end(self) -> None:
+        """Stop all work and let the engine go."""
+        self.ended = True
+        self.scheduler.stop()
+        if self._engine is not None:
+            engine, self._engine = self._engine, None
+            await engine.close()
+
+    def _tree(self, document: Document) -> Syntax | None:
+        known = self._trees.get(document.uri)
+        if known is None or known[0] is not document:
+            known = self._trees[document.uri] = (document, parse(document))
+        return known[1]

@@ -1,0 +1,116 @@
+"""Documents: lines as the protocol counts them, positions in three encodings, edits against a model."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from midfill.text import Document, Edit, Encoding, Position, column_of, split_lines, units_of
+
+ENCODINGS: tuple[Encoding, ...] = ("utf-8", "utf-16", "utf-32")
+CODECS = {"utf-8": ("utf-8", 1), "utf-16": ("utf-16-le", 2), "utf-32": ("utf-32-le", 4)}
+
+texts = st.text(st.sampled_from("ab\n\r\x0c\x0b\x1c\x85\u2028é日😋\t "), max_size=40)
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        pytest.param("", [""], id="empty"),
+        pytest.param("a", ["a"], id="no-newline"),
+        pytest.param("a\n", ["a\n", ""], id="newline-at-end"),
+        pytest.param("a\r\nb\rc\nd", ["a\r\n", "b\r", "c\n", "d"], id="three-endings"),
+        pytest.param("a\x0cb\u2028c\x85d\n", ["a\x0cb\u2028c\x85d\n", ""], id="not-endings"),
+        pytest.param("\n\r\n\r", ["\n", "\r\n", "\r", ""], id="blank-lines"),
+    ],
+)
+def test_lines_are_those_of_the_protocol(text: str, lines: list[str]) -> None:
+    assert split_lines(text) == lines
+
+
+@given(texts)
+def test_lines_join_to_the_text(text: str) -> None:
+    assert "".join(split_lines(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("line", "units", "encoding", "column"),
+    [
+        pytest.param("a😋b", 1, "utf-16", 1, id="before-the-pair"),
+        pytest.param("a😋b", 2, "utf-16", 1, id="inside-the-pair"),
+        pytest.param("a😋b", 3, "utf-16", 2, id="after-the-pair"),
+        pytest.param("aéb", 2, "utf-8", 1, id="inside-two-bytes"),
+        pytest.param("a😋b", 4, "utf-8", 1, id="inside-four-bytes"),
+        pytest.param("a😋b", 5, "utf-8", 2, id="after-four-bytes"),
+        pytest.param("ab\r\n", 9, "utf-16", 2, id="past-the-ending"),
+        pytest.param("é\n", 2**31 - 1, "utf-16", 1, id="largest-number"),
+        pytest.param("", 0, "utf-8", 0, id="empty"),
+    ],
+)
+def test_column_of(line: str, units: int, encoding: Encoding, column: int) -> None:
+    assert column_of(line, units, encoding) == column
+
+
+@given(texts, st.sampled_from(ENCODINGS), st.data())
+def test_offset_and_position_are_inverse(
+    text: str, encoding: Encoding, data: st.DataObject
+) -> None:
+    document = Document.of(text)
+    offset = data.draw(st.integers(0, len(text)))
+    position = document.position(offset, encoding)
+    line_start = document.line_starts[position.line]
+    codec, width = CODECS[encoding]
+    assert position.units == len(text[line_start:offset].encode(codec)) // width
+    inside_ending = text[offset - 1 : offset + 1] == "\r\n"
+    assert document.offset(position, encoding) == offset - inside_ending
+
+
+@given(st.text(max_size=20), st.sampled_from(ENCODINGS))
+def test_units_grow_with_columns(line: str, encoding: Encoding) -> None:
+    units = [units_of(line, column, encoding) for column in range(len(line) + 1)]
+    assert units == sorted(set(units))
+
+
+@given(texts, st.sampled_from(ENCODINGS), st.data())
+def test_edits_do_what_a_plain_string_does(
+    text: str, encoding: Encoding, data: st.DataObject
+) -> None:
+    document = Document.of(text, "c", uri="file:///a.c")
+    for version in range(1, 6):
+        start = data.draw(st.integers(0, len(text)))
+        end = data.draw(st.integers(start, len(text)))
+        new = data.draw(texts)
+        edit = Edit(document.position(start, encoding), document.position(end, encoding), new)
+        # A position cannot point between \r and \n, so the model is told where it does point.
+        start, end = (document.offset(position, encoding) for position in edit[:2])
+        text = text[:start] + new + text[end:]
+        document = document.edited([edit], version, encoding)
+        assert document.text == text
+        assert list(document.lines) == split_lines(text)
+        assert (document.version, document.language, document.uri) == (version, "c", "file:///a.c")
+
+
+@pytest.mark.parametrize(
+    ("edit", "text"),
+    [
+        pytest.param(Edit(Position(9, 0), Position(9, 9), "x"), "ab\ncdx", id="past-the-end"),
+        pytest.param(Edit(Position(1, 1), Position(0, 1), ""), "ad", id="reversed"),
+        pytest.param(Edit(Position(0, 99), Position(0, 99), "x"), "abx\ncd", id="past-the-line"),
+    ],
+)
+def test_an_edit_out_of_bounds_is_clamped(edit: Edit, text: str) -> None:
+    assert Document.of("ab\ncd").edited([edit], 2).text == text
+
+
+def test_a_string_replaces_the_whole_text() -> None:
+    document = Document.of("old\n").edited(
+        ["new\r\ntext", Edit(Position(0, 0), Position(0, 1), "N")], 7
+    )
+    assert document.lines == ("New\r\n", "text")
+
+
+def test_an_edit_leaves_the_version_before_it_as_it_was() -> None:
+    before = Document.of("a\nb")
+    before.edited([Edit(Position(0, 0), Position(1, 1), "")], 1)
+    assert before.text == "a\nb"

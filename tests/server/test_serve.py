@@ -1,0 +1,221 @@
+"""The language server as a process of its own, spoken to as editors do."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from lsp_client import URI, LspClient
+from midfill.text import Encoding, units_of
+
+SLOW = "fake:text=answer&piece_delay_s=60"
+"""A model that would take minutes: only a cancel ends its work."""
+
+
+@pytest.fixture
+def state_dir(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def client(state_dir: Path) -> Iterator[LspClient]:
+    with LspClient("--model", "fake:", state_dir=state_dir) as client:
+        yield client
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])
+def test_positions_are_read_in_the_agreed_encoding(client: LspClient, encoding: Encoding) -> None:
+    capabilities = client.initialize(encodings=(encoding,))
+    assert capabilities["positionEncoding"] == encoding
+    assert "inlineCompletionProvider" in capabilities
+    # The scripted engine continues a line as an earlier one went on, so only the exact caret gives this text.
+    line = "x = '😋é' + total"
+    client.open(f"{line}(1)\n{line}")
+    column = units_of(line, len(line), encoding)
+    answer = client.answer(client.ask(1, column))["result"]["items"][0]
+    assert answer["insertText"] == "(1)"
+    caret = {"line": 1, "character": column}
+    assert answer["range"] == {"start": caret, "end": caret}
+    assert answer["command"]["command"] == "midfill.accepted"
+    client.request("workspace/executeCommand", answer["command"])
+
+
+def test_a_client_that_names_no_encoding_speaks_utf_16(client: LspClient) -> None:
+    assert client.initialize(encodings=())["positionEncoding"] == "utf-16"
+
+
+def test_incremental_edits_reach_the_model(client: LspClient) -> None:
+    client.initialize()
+    client.open("first = alpha(1)\n\x0c\nsec")
+    place = {"line": 2, "character": 3}
+    client.change(2, {"range": {"start": place, "end": place}, "text": "ond = alpha"})
+    assert client.ghost(2, 14) == "(1)"
+    client.change(3, {"text": "value = beta[0]\nother = beta"})
+    assert client.ghost(1, 12) == "[0]"
+
+
+def test_clients_without_ghost_text_get_a_list_entry(client: LspClient) -> None:
+    client.initialize(inline=False)
+    client.open("first = alpha(1)\nsecond = alp")
+    answer = client.request(
+        "textDocument/completion",
+        {"textDocument": {"uri": URI}, "position": {"line": 1, "character": 12}},
+    )["result"]
+    (item,) = answer["items"]
+    assert (item["label"], item["filterText"]) == ("alpha(1)", "alpha(1)")
+    assert item["textEdit"] == {
+        "newText": "alpha(1)",
+        "range": {"start": {"line": 1, "character": 9}, "end": {"line": 1, "character": 12}},
+    }
+
+
+def test_clients_with_ghost_text_get_no_list_entry(client: LspClient) -> None:
+    client.initialize()
+    client.open("first = alpha(1)\nsecond = alp")
+    answer = client.request(
+        "textDocument/completion",
+        {"textDocument": {"uri": URI}, "position": {"line": 1, "character": 12}},
+    )["result"]
+    assert answer["items"] == []
+
+
+def test_nothing_comes_for_a_document_that_is_not_open(client: LspClient) -> None:
+    client.initialize()
+    assert client.ghost(0, 0) == ""
+    client.change(2, {"text": "never opened"})
+    client.open("first = alpha(1)\nsecond = alpha")
+    client.notify("textDocument/didClose", {"textDocument": {"uri": URI}})
+    assert client.ghost(1, 14) == ""
+
+
+def test_completion_can_be_switched_off(client: LspClient) -> None:
+    client.initialize(options={"completion": {"enabled": False}})
+    client.open("first = alpha(1)\nsecond = alpha")
+    assert client.ghost(1, 14) == ""
+
+
+def test_an_option_without_meaning_is_told_once_and_the_rest_holds(client: LspClient) -> None:
+    client.initialize(options={"completion": {"debounceMs": "soon", "enabled": False}})
+    message = client.notifications.get(timeout=60)["params"]["message"]
+    assert message == ("Midfill: completion.debounceMs must be a whole number; 20 is used instead.")
+    client.open("first = alpha(1)\nsecond = alpha")
+    assert client.ghost(1, 14) == ""
+    assert client.notifications.empty()
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "code"),
+    [
+        pytest.param("textDocument/unheardOf", {}, -32601, id="unknown-method"),
+        pytest.param("workspace/executeCommand", {"command": "rm"}, -32602, id="unknown-command"),
+    ],
+)
+def test_a_bad_request_gets_the_specifications_error(
+    client: LspClient, method: str, params: Any, code: int
+) -> None:
+    client.initialize()
+    assert client.request(method, params)["error"]["code"] == code
+    client.open("first = alpha(1)\nsecond = alpha")
+    assert client.ghost(1, 14) == "(1)"
+
+
+def test_the_latest_request_for_a_document_wins(state_dir: Path) -> None:
+    with LspClient("--model", SLOW, state_dir=state_dir) as client:
+        client.initialize()
+        client.open("x = ")
+        earlier = [client.ask(0, 4) for _ in range(5)]
+        latest = client.ask(0, 4)
+        for request_id in earlier:
+            assert client.answer(request_id)["result"]["items"] == []
+        client.notify("$/cancelRequest", {"id": latest})
+        assert client.answer(latest)["error"]["code"] == -32800
+        client.close()
+        # Every request was answered exactly once.
+        assert sorted(client.answered) == sorted({*client.answered})
+
+
+def test_requests_for_two_documents_do_not_disturb_each_other(state_dir: Path) -> None:
+    with LspClient("--model", SLOW, state_dir=state_dir) as client:
+        client.initialize(options={"completion": {"timeLimitMs": 500}})
+        other = "file:///other.py"
+        client.open("x = ")
+        client.open("y = ", uri=other)
+        first, second = client.ask(0, 4), client.ask(0, 4, uri=other)
+        # Both run into the time limit, neither was taken for the other's successor.
+        assert "result" in client.answer(first)
+        assert "result" in client.answer(second)
+        assert client.answered[-2:] == [first, second]
+
+
+def test_a_model_that_cannot_be_used_is_one_message(state_dir: Path) -> None:
+    with LspClient("--model", "fake:load=refuse", state_dir=state_dir) as client:
+        client.initialize()
+        message = client.notifications.get(timeout=60)["params"]["message"]
+        assert message == "Midfill: The fake model refuses to load, as it was told to."
+        client.open("x = ")
+        assert client.ghost(0, 4) == ""
+        assert client.notifications.empty()
+
+
+def test_shutdown_and_exit_end_the_process(client: LspClient) -> None:
+    client.initialize()
+    assert client.close() == 0
+
+
+def test_exit_without_shutdown_is_status_1(client: LspClient) -> None:
+    client.initialize()
+    client.notify("exit", None)
+    assert client.process.wait(60) == 1
+
+
+def test_the_end_of_input_ends_the_process(client: LspClient) -> None:
+    client.initialize()
+    client.ask(0, 0)
+    assert client.process.stdin is not None
+    client.process.stdin.close()
+    client.process.wait(60)
+
+
+def test_the_server_never_loads_llama_cpp_nor_says_code(state_dir: Path) -> None:
+    with LspClient("--model", "fake:", "--log-level", "debug", state_dir=state_dir) as client:
+        client.initialize()
+        client.open("first = secret(1)\nsecond = secret")
+        assert client.ghost(1, 15) == "(1)"
+        if psutil.LINUX:
+            mapped = {region.path for region in psutil.Process(client.process.pid).memory_maps()}
+            assert mapped
+            assert not any("libllama" in path for path in mapped)
+        client.close()
+    assert b"secret" not in client.stderr
+
+
+def test_tcp(state_dir: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "midfill_server", "serve", "--model", "fake:"]
+    server = subprocess.Popen([*command, "--tcp", f"127.0.0.1:{port}"])
+    try:
+        body = b'{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"capabilities":{}}}'
+        with _connected(port) as connection:
+            connection.sendall(b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            assert b"Content-Length" in connection.recv(4096)
+    finally:
+        server.kill()
+        server.wait()
+
+
+def _connected(port: int) -> socket.socket:
+    for _ in range(600):
+        try:
+            return socket.create_connection(("127.0.0.1", port), timeout=60)
+        except ConnectionRefusedError:
+            psutil.Process().cpu_percent(0.1)
+    raise AssertionError("the server does not listen")

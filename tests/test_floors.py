@@ -1,0 +1,99 @@
+"""Imports go down the floors only, and an import loads no more than it says."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FLOORS = (
+    # 0: what everything speaks of
+    ("midfill.version", "midfill", "midfill.errors", "midfill.text", "midfill.settings"),
+    ("midfill.engine",),
+    # 1: languages and models as data
+    ("midfill.languages", "midfill.trees"),
+    ("midfill.blocks",),
+    ("midfill.syntax",),
+    ("midfill.validity",),
+    ("midfill.formats",),
+    # 2, 3: the caret, its prompt, what may be shown
+    ("midfill.context",),
+    ("midfill.prompt", "midfill.filters"),
+    # 4: the whole
+    ("midfill.complete",),
+    # the wing
+    ("midfill.engines",),
+    # 5: the adapter
+    ("midfill_server", "midfill_models"),
+)
+"""From the ground up; a name stands for a module and, for the last two rows, everything in the package."""
+
+
+def floor_of(module: str) -> int:
+    for floor, names in enumerate(FLOORS):
+        packages = names if floor >= len(FLOORS) - 2 else ()
+        if module in names or any(module.startswith(f"{name}.") for name in packages):
+            return floor
+    raise AssertionError(f"{module} stands on no floor; put it in FLOORS")
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    for source in (ROOT / "fim", ROOT / "server"):
+        for path in sorted(source.rglob("*.py")):
+            parts = path.relative_to(source).with_suffix("").parts
+            yield ".".join(parts).removesuffix(".__init__"), path
+
+
+def imported(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+@pytest.mark.parametrize(
+    ("module", "path"), [pytest.param(*found, id=found[0]) for found in modules()]
+)
+def test_imports_go_down(module: str, path: Path) -> None:
+    own_package = module.split(".")[0]
+    for name in imported(path):
+        if name.split(".")[0] in ("midfill", "midfill_server") and name != "midfill.version":
+            below = floor_of(name) < floor_of(module)
+            same_wing = floor_of(name) == floor_of(module) >= len(FLOORS) - 2
+            assert below or same_wing, f"{module} imports {name}"
+        if name.split(".")[0] == "llama_cpp":
+            assert module.startswith("midfill.engines.llama"), f"{module} imports llama_cpp"
+        if name.split(".")[0] in ("pygls", "lsprotocol"):
+            assert own_package == "midfill_server", f"{module} imports {name}"
+
+
+def test_only_convert_knows_both_worlds() -> None:
+    both = {
+        module
+        for module, path in modules()
+        if "lsprotocol" in path.read_text("utf-8") and "midfill.text" in set(imported(path))
+    }
+    assert both == {"midfill_server.convert"}
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        pytest.param("midfill", ["llama_cpp", "pygls", "httpx", "tree_sitter"], id="library"),
+        pytest.param("midfill.complete", ["llama_cpp", "pygls", "httpx"], id="complete"),
+        pytest.param("midfill_server.server", ["llama_cpp", "httpx", "rich"], id="server"),
+        pytest.param("midfill_server.cli", ["llama_cpp", "pygls", "httpx", "rich"], id="cli"),
+    ],
+)
+def test_an_import_loads_no_more_than_it_says(module: str, absent: list[str]) -> None:
+    program = f"import sys, {module}; print([n for n in {absent} if n in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
