@@ -9,8 +9,9 @@ from __future__ import annotations
 import ctypes
 import struct
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 
@@ -40,22 +41,6 @@ class LlamaModel:
         self._vocabulary = vocabulary
         self._is_spm = lc.llama_vocab_type(vocabulary) == lc.LLAMA_VOCAB_TYPE_SPM
         self.n_vocab = lc.llama_vocab_n_tokens(vocabulary)
-        texts = [lc.llama_vocab_get_text(vocabulary, token) for token in range(self.n_vocab)]
-        self._ids = {text: token for token, text in enumerate(texts)}
-        self.control_ids = MappingProxyType(
-            {
-                piece: self._ids[piece.encode()]
-                for piece in control_pieces()
-                if piece.encode() in self._ids
-            }
-        )
-        self._control = frozenset(self.control_ids.values()) | {
-            token for token in range(self.n_vocab) if lc.llama_vocab_is_control(vocabulary, token)
-        }
-        """Tokens that text never becomes and that never become text."""
-        marked = [t for t in range(self.n_vocab) if lc.llama_vocab_is_eog(vocabulary, t)]
-        end = self.control_ids.get(_END_PIECE)
-        self.end_ids = tuple(marked if end is None or end in marked else [*marked, end])
         self._pieces: list[bytes | None] = [None] * self.n_vocab
         self._piece_buffer = ctypes.create_string_buffer(64)
 
@@ -90,11 +75,7 @@ class LlamaModel:
             if not go_on():
                 raise EngineGone(f"The engine was closed while it loaded {path}.")
             raise ModelError(_load_failure(path, recent_errors()))
-        try:
-            model = cls(path, handle)
-        except BaseException:
-            lc.llama_model_free(handle)
-            raise
+        model = cls(path, handle)
         if not vocabulary_only and (
             lc.llama_model_has_encoder(handle) or not lc.llama_model_has_decoder(handle)
         ):
@@ -158,8 +139,37 @@ class LlamaModel:
         value = self._count("attention.value_length") or width
         return self.n_layers * n_heads_kv * (key + value) * 2
 
+    # The tables below take a pass over the vocabulary each (20 ms for 32,000 tokens), so they wait until they
+    # are asked for; `info` asks for all of them.
+
+    @cached_property
+    def control_ids(self) -> Mapping[str, int]:
+        """Id of each control piece of some prompt format that is one token of this vocabulary."""
+        pieces = {piece: self._ids.get(piece.encode()) for piece in control_pieces()}
+        return MappingProxyType({piece: t for piece, t in pieces.items() if t is not None})
+
+    @cached_property
+    def end_ids(self) -> tuple[int, ...]:
+        """Tokens that end a generation."""
+        ends = [t for t in range(self.n_vocab) if lc.llama_vocab_is_eog(self._vocabulary, t)]
+        unmarked = self.control_ids.get(_END_PIECE)
+        return tuple(ends if unmarked is None or unmarked in ends else [*ends, unmarked])
+
+    @cached_property
+    def _control(self) -> frozenset[int]:
+        """Tokens that text never becomes and that never become text."""
+        named = self.control_ids.values()
+        marked = (t for t in range(self.n_vocab) if lc.llama_vocab_is_control(self._vocabulary, t))
+        return frozenset((*named, *marked))
+
+    @cached_property
+    def _ids(self) -> dict[bytes, int]:
+        vocabulary = self._vocabulary
+        return {lc.llama_vocab_get_text(vocabulary, t): t for t in range(self.n_vocab)}
+
     def info(self, n_ctx: int, n_gpu_layers: int) -> ModelInfo:
         """What the asking side may know."""
+        _ = self._control  # Before other threads tokenize.
         bos = lc.llama_vocab_bos(self._vocabulary)
         has_bos = bos >= 0 and lc.llama_vocab_get_add_bos(self._vocabulary)
         return ModelInfo(

@@ -7,6 +7,8 @@ matters, a chain model says an exact script, or the embedded model speaks.
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
@@ -19,7 +21,7 @@ from gguf_models import Shape, chain_model, tiny_model, tiny_vocabulary
 from midfill.engine import Engine, Piece, Sampling, Usage
 from midfill.engines.llama import JobRecord, LlamaEngine
 from midfill.engines.llama_context import Decoded, LlamaContext
-from midfill.errors import EngineGone, EngineRefused, ModelError
+from midfill.errors import EngineError, EngineGone, EngineRefused, ModelError
 from midfill.formats import format_of
 from midfill.settings import EngineSettings
 from midfill_models import embedded_model
@@ -428,6 +430,44 @@ async def test_nothing_is_printed(tiny: Path, capfd: pytest.CaptureFixture[str])
     await _usage(engine, _prompt(100), Sampling(max_tokens=5))
     await engine.close()
     assert capfd.readouterr() == ("", "")
+
+
+async def test_weights_that_are_no_numbers_are_an_error_and_not_a_text(
+    tiny: Path, tmp_path: Path
+) -> None:
+    engine = LlamaEngine(_with_nan_in_its_last_matrix(tiny, tmp_path / "damaged.gguf"))
+    for sampling in (Sampling(max_tokens=3), Sampling(max_tokens=3, temperature=1.0)):
+        with pytest.raises(EngineError, match="may be damaged"):
+            await _generate(engine, _prompt(10), sampling)
+    await engine.close()
+
+
+def _with_nan_in_its_last_matrix(sound: Path, path: Path) -> Path:
+    path.write_bytes(sound.read_bytes()[:-4096] + b"\xff" * 4096)
+    return path
+
+
+def test_a_process_that_forgets_to_close_still_ends_in_order(tmp_path: Path) -> None:
+    path = chain_model(tmp_path / "endless.gguf", "a", "b", "c", endless=True)
+    script = """if True:
+        import asyncio, sys
+        from midfill.engine import Sampling
+        from midfill.engines.llama import LlamaEngine
+
+        async def begin() -> None:
+            engine = LlamaEngine(sys.argv[1])
+            kept.append(engine.generate([300], Sampling(max_tokens=10**6)))
+            await anext(kept[0])
+
+        kept: list = []
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(begin())
+        print("begun")
+    """
+    ended = subprocess.run(
+        [sys.executable, "-c", script, path], capture_output=True, timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"begun\n", b"")
 
 
 # Reuse changes nothing
