@@ -200,7 +200,7 @@ def read_model(written: Mapping[str, Any]) -> ModelInfo:
         KeyError, TypeError: it is no such part.
     """
     names = {item.name for item in fields(ModelInfo)}
-    known = {name: value for name, value in written.items() if name in names}
+    known = {name: value for name, value in dict(written).items() if name in names}
     known["end_ids"] = tuple(known["end_ids"])
     known["control_ids"] = MappingProxyType(dict(known["control_ids"]))
     return ModelInfo(**known)

@@ -141,9 +141,11 @@ class RemoteEngine:
                 control_ids[piece] = token
         start = await self._ask("POST", "/tokenize", {"content": "", "add_special": True})
         end = await self._control_id(str(props.get("eos_token", "")))
+        [listed] = (await self._ask("GET", "/v1/models"))["data"]
         return ModelInfo(
-            name=props.get("model_alias") or PurePath(props.get("model_path", "")).stem,
+            name=PurePath(props.get("model_path") or props["model_alias"]).stem,
             n_ctx=int(props["default_generation_settings"]["n_ctx"]),
+            n_vocab=int(listed["meta"]["n_vocab"]),
             bos_id=start["tokens"][0] if start["tokens"] else None,
             end_ids=() if end is None else (end,),
             control_ids=MappingProxyType(control_ids),
@@ -170,16 +172,19 @@ class RemoteEngine:
         except (KeyError, TypeError, ValueError) as error:
             raise EngineRefused(f"{self.url} does not tokenize as llama-server does.") from error
 
-    async def _ask(self, method: str, path: str, body: dialect.Json | None = None) -> Any:
+    async def _ask(self, method: str, path: str, body: dialect.Json | None = None) -> dialect.Json:
         response = await self._request(method, path, body)
         if not response.is_success:
             raise self._refusal(response)
         try:
-            return response.json()
-        except ValueError as error:
+            answer = response.json()
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
             raise EngineRefused(
                 f"{self.url} answers, but not as llama-server does; check the address."
-            ) from error
+            )
+        return answer
 
     async def _request(
         self, method: str, path: str, body: dialect.Json | None = None
