@@ -208,7 +208,9 @@ class LlamaEngine:
             with self._lock:
                 self._jobs.discard(job)
             usage = last.usage if isinstance(last, Piece) else job.usage()
-            self.records.append(JobRecord(usage, job.slot_idx, job.n_evaluated_at_cancel))
+            # A reader that has its last piece cancels too, as every reader does when it leaves.
+            at_cancel = job.n_evaluated_at_cancel if usage.stop_reason == "cancelled" else None
+            self.records.append(JobRecord(usage, job.slot_idx, at_cancel))
 
 
 def _threadsafe_delivery(

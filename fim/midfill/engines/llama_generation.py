@@ -30,7 +30,8 @@ def _read_prompt(job: Job, loaded: Loaded, cache: PromptCache) -> StopReason:
     if job.is_cancelled():
         return "cancelled"
     n_prompt = len(job.prompt)
-    if n_prompt + min(1, job.sampling.max_tokens) > loaded.info.n_ctx:
+    n_generated_least = 1 if job.sampling.max_tokens > 0 else 0
+    if n_prompt + n_generated_least > loaded.info.n_ctx:
         return "context"
     job.slot_idx, job.n_reused = cache.take(job.prompt)
     n_batch = loaded.context.n_batch

@@ -24,12 +24,9 @@ _END_PIECE = "▁<EOT>"
 """Code Llama's end token. llama.cpp knows it only where the file names it: it looks for `_<EOT>` with an
 ASCII underscore (measured), and the generation would run past its end."""
 
-_NO_BYTES = b""
-
 
 class LlamaModel:
-    """One loaded file. `free` it when done; a tokenization that is still running is waited for by the memory,
-    not by the caller."""
+    """One loaded file. `free` it when done: the call never waits, the memory goes when the last user has."""
 
     def __init__(self, path: Path, handle: lc.llama_model_p) -> None:
         self._handle = handle
@@ -201,7 +198,7 @@ class LlamaModel:
         """
         known = self._pieces[token]
         if known is None:
-            known = _NO_BYTES if token in self._control else self._render(token)
+            known = b"" if token in self._control else self._render(token)
             self._pieces[token] = known
         return known
 

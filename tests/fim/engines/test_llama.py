@@ -306,12 +306,13 @@ async def test_tokens_do_not_wait_for_a_generation(talker: LlamaEngine) -> None:
 # Length and chance
 
 
-@pytest.mark.parametrize("n_most", [0, 1, 7])
-async def test_max_tokens(engine: LlamaEngine, n_most: int) -> None:
+@pytest.mark.parametrize(("n_most", "n_generated"), [(-3, 0), (0, 0), (1, 1), (7, 7)])
+async def test_max_tokens(engine: LlamaEngine, n_most: int, n_generated: int) -> None:
     pieces = await _generate(engine, _prompt(20), Sampling(max_tokens=n_most))
     usage = pieces[-1].usage
-    assert (usage.tokens_generated, usage.stop_reason) == (n_most, "budget")
-    assert sum(len(piece.token_ids) for piece in pieces) == n_most
+    assert (usage.tokens_generated, usage.stop_reason) == (n_generated, "budget")
+    assert sum(len(piece.token_ids) for piece in pieces) == n_generated
+    assert (await _record(engine, 1)).evaluated_at_cancel is None
 
 
 @pytest.mark.parametrize(
