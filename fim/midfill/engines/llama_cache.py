@@ -39,6 +39,10 @@ class PromptCache:
             decoded = self._append(slot_idx, tokens, wants_logits)
         return decoded
 
+    def contents(self) -> tuple[tuple[int, ...], ...]:
+        """The tokens that each slot holds."""
+        return tuple(tuple(slot.tokens) for slot in self._slots)
+
     def _append(self, slot_idx: int, tokens: Sequence[int], wants_logits: bool) -> Decoded:
         slot = self._slots[slot_idx]
         start = len(slot.tokens)
