@@ -1,8 +1,8 @@
 """`python bench/engine.py MODEL.gguf`: what the engine makes of this machine, as JSON.
 
-Prefill and decode in tokens per second, and what Python adds to each generated token: the time of the decode
-loop less the time inside llama.cpp. Each is the median of the rounds. Compare ratios within one run: absolute
-figures say something about a quiet machine only.
+Prefill and decode in tokens per second, and what the engine's thread adds to each generated token outside
+llama.cpp's evaluation: drawing it, its text, its delivery. Each is the median of the rounds. Compare ratios
+within one run: absolute figures say something about a quiet machine only.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ async def measure(
     info = await engine.info()
     code = await engine.tokenize(text)
     n_prompt = min(512, info.n_ctx - N_GENERATED, len(code) - n_rounds - 1)
-    inside = _Inside()
+    outside = _Outside()
     prefill, decode, python_us = [], [], []
     for round_idx in range(n_rounds + 1):
         prompt = code[round_idx : round_idx + n_prompt]
@@ -41,10 +41,10 @@ async def measure(
             if usage is None:  # The prompt is read.
                 prefill.append(piece.usage.tokens_evaluated / piece.usage.prefill_ms * 1e3)
             usage = piece.usage
-        inside_s = inside.taken()
+        python = outside.taken_us()
         if usage is not None and usage.tokens_generated > 1:
             decode.append(usage.tokens_generated / usage.decode_ms * 1e3)
-            python_us.append((usage.decode_ms * 1e3 - inside_s * 1e6) / usage.tokens_generated)
+            python_us.append(python)
     await engine.close()
     return {
         "model": info.name,
@@ -57,24 +57,28 @@ async def measure(
     }
 
 
-class _Inside:
-    """Adds up the time inside llama.cpp's evaluation of single tokens."""
+class _Outside:
+    """Adds up what the engine's thread computes between two evaluations of single tokens.
+
+    Processor time of that thread, so that other programs on the machine do not count.
+    """
 
     def __init__(self) -> None:
-        self._seconds = 0.0
+        self._spent_s: list[float] = []
+        self._left_s = 0.0
         self._decode = lc.llama_decode
         lc.llama_decode = self._timed
 
-    def taken(self) -> float:
-        """Seconds since the last call."""
-        seconds, self._seconds = self._seconds, 0.0
-        return seconds
+    def taken_us(self) -> float:
+        """Per token, since the last call."""
+        spent_s, self._spent_s = self._spent_s[1:], []  # The first came after the prompt.
+        return statistics.mean(spent_s) * 1e6 if spent_s else 0.0
 
     def _timed(self, context: Any, batch: Any) -> int:
-        begun = time.perf_counter()
-        status: int = self._decode(context, batch)
         if batch.n_tokens == 1:
-            self._seconds += time.perf_counter() - begun
+            self._spent_s.append(time.thread_time() - self._left_s)
+        status: int = self._decode(context, batch)
+        self._left_s = time.thread_time()
         return status
 
 
