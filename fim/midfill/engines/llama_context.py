@@ -196,13 +196,16 @@ class _Batch:
         )
 
     def fill(self, slot_idx: int, tokens: Sequence[int], start: int, wants_logits: bool) -> None:
-        n_tokens = len(tokens)
+        n_tokens = self.struct.n_tokens = len(tokens)
+        if n_tokens == 1:  # The same without slices, for every generated token.
+            self._tokens[0], self._positions[0], self._slots[0] = tokens[0], start, slot_idx
+            self._outputs[0] = wants_logits
+            return
         self._tokens[:n_tokens] = tokens
         np.add(self._offsets[:n_tokens], start, out=self._positions[:n_tokens])
         self._slots[:n_tokens] = slot_idx
         self._outputs[:n_tokens] = 0
         self._outputs[n_tokens - 1] = wants_logits
-        self.struct.n_tokens = n_tokens
 
 
 def _pointer(array: npt.NDArray[Any], to: Any) -> Any:

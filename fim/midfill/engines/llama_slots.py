@@ -64,6 +64,8 @@ def make_room(slots: Sequence[Slot], keep_idx: int, n_wanted: int, n_cells: int)
     is what the next one shares with it.
     """
     n_missing = sum(len(slot.tokens) for slot in slots) + n_wanted - n_cells
+    if n_missing <= 0:
+        return []
     cuts: list[Cut] = []
     for slot_idx in sorted(range(len(slots)), key=lambda idx: slots[idx].last_used):
         n_tokens = len(slots[slot_idx].tokens)
