@@ -8,7 +8,9 @@ the operating system closes that also for a client that was killed. No process i
 
 Whoever may not see the user's code must not reach the engine: the host listens on 127.0.0.1 only, every
 request, also `/health`, must show the run's token, and what a browser would send is refused: a `Host` that
-is not this address (DNS rebinding), and any `Origin`. No request is logged, nor any text of one.
+is not this address (DNS rebinding), and any `Origin`. Nor may another program pass for the host, by taking
+the port of one that died: at `/proof` the host shows that it knows the token before a client shows it. No
+request is logged, nor any text of one.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import json
 import logging
 import math
 import os
+import re
 import secrets
 import signal
 import socket
@@ -42,7 +45,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from midfill.engine import Engine, ModelInfo, Piece, Usage
 from midfill.engines import dialect
 from midfill.engines.fake import FAKE_SCHEME, FakeEngine
-from midfill.engines.state import HostFiles, HostState
+from midfill.engines.state import HostFiles, HostState, proof
 from midfill.errors import EngineError, EngineRefused, MidfillError
 from midfill.settings import EngineSettings
 from midfill.version import __version__
@@ -58,6 +61,8 @@ MAX_LINGER_S = 3600.0
 
 _SHUTDOWN_S = 2
 """Patience with open connections when the process is told to end."""
+
+_NONCE = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 _log = logging.getLogger("midfill.host")
 
@@ -82,6 +87,7 @@ class Host:
         self.leases = Leases(grace_s)
         self.app: ASGIApp = _Guard(self._routes(), token)
         self._open_engine = open_engine
+        self._token = token
         self._key = key
         self._model = model
         self._n_slots = n_slots
@@ -123,6 +129,7 @@ class Host:
                 Route("/tokenize", self._tokenize, methods=["POST"]),
                 Route("/completion", self._completion, methods=["POST"]),
                 Route("/lease", self._lease),
+                Route("/proof", self._proof),
             ],
             exception_handlers={HTTPException: _http_error, MidfillError: _midfill_error},
         )
@@ -171,6 +178,12 @@ class Host:
         engine, model = self._loaded()
         wanted = dialect.read_request(await _json(request), model)
         return _Watched(_streamed(engine, wanted) if wanted.stream else _whole(engine, wanted))
+
+    async def _proof(self, request: Request) -> Response:
+        nonce = request.query_params.get("nonce", "")
+        if not _NONCE.fullmatch(nonce):
+            raise EngineRefused('"nonce" must be 32 hexadecimal digits.')
+        return JSONResponse({"proof": proof(self._token, nonce)})
 
     async def _lease(self, request: Request) -> Response:
         linger_s = _linger_s(request.query_params.get("linger_s", "10"))
@@ -376,6 +389,8 @@ class _Guard:
             return _error(403, "The Host header does not name this host.")
         if values(b"origin"):
             return _error(403, "Web pages may not use this host.")
+        if scope["path"] == "/proof":
+            return None
         shown = values(b"authorization")
         if len(shown) != 1 or not hmac.compare_digest(shown[0], self._expected):
             return _error(401, "The token is missing or wrong.")

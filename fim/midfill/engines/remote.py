@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx
 
-from midfill.engine import ModelInfo, Piece, Sampling
+from midfill.engine import ModelInfo, Piece, Sampling, Usage
 from midfill.engines import dialect
 from midfill.errors import EngineError, EngineGone, EngineRefused, ModelError
 from midfill.formats import control_pieces
@@ -89,23 +89,30 @@ class RemoteEngine:
         await self.info()
         body = dialect.write_request(prompt, sampling, ours=self._ours)
         stops = frozenset(sampling.stop_ids)
-        with self._translated():
-            async with (
-                self._client.stream("POST", "/completion", json=body) as response,
-                contextlib.aclosing(_events(response)) as events,
-            ):
-                if response.status_code != httpx.codes.OK:
-                    await response.aread()
-                    raise self._refusal(response)
-                async for event in events:
-                    piece = _stopped(self._piece(event), stops)
-                    yield piece
-                    if piece.usage.stop_reason:
-                        return
-        raise self._gone()
+        usage = Usage()
+        try:
+            with self._translated():
+                async with (
+                    self._client.stream("POST", "/completion", json=body) as response,
+                    contextlib.aclosing(_events(response)) as events,
+                ):
+                    if response.status_code != httpx.codes.OK:
+                        await response.aread()
+                        raise self._refusal(response)
+                    async for event in events:
+                        piece = _stopped(self._piece(event), stops)
+                        usage = piece.usage
+                        yield piece
+                        if usage.stop_reason:
+                            return
+                raise self._gone()
+        except EngineGone:
+            if not self._client.is_closed:
+                raise
+        yield Piece("", (), (), replace(usage, stop_reason="cancelled"))
 
     async def close(self) -> None:
-        """Close the connections; the running generations raise `EngineGone`."""
+        """Close the connections. Running generations end as `cancelled`."""
         await self._client.aclose()
 
     async def _until_loaded(self) -> None:
@@ -197,16 +204,25 @@ class RemoteEngine:
         try:
             yield
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            self._forget()
             raise EngineGone(
                 f"Nothing answers at {self.url}; start the engine there or correct the address."
             ) from error
-        except (httpx.TransportError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and not self._client.is_closed:
+        except httpx.TransportError as error:
+            raise self._gone() from error
+        except RuntimeError as error:
+            if not self._client.is_closed:
                 raise
             raise self._gone() from error
 
     def _gone(self) -> EngineGone:
+        self._forget()
         return EngineGone(f"The engine at {self.url} went away in the middle; ask again.")
+
+    def _forget(self) -> None:
+        """Whatever answers at the address next may have another model."""
+        self._model = None
+        self._tokens = _TokenCache()
 
     def _piece(self, event: dialect.Json) -> Piece:
         if "error" in event:

@@ -8,6 +8,7 @@ the same for two editors to share it, so two that would not agree never meet.
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import os
 import platform
@@ -126,6 +127,11 @@ def state_folder() -> Path:
     """The folder of the state files: the user's state folder, or what the environment names."""
     named = os.environ.get(FOLDER_VARIABLE)
     return Path(named) if named else platformdirs.user_state_path("midfill", appauthor=False)
+
+
+def proof(token: str, nonce: str) -> str:
+    """What only a host with this token can answer to `nonce`: it shows that the port is still the host's."""
+    return hmac.new(token.encode(), nonce.encode(), hashlib.sha256).hexdigest()
 
 
 def host_key(model: str, settings: EngineSettings) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hmac
 import json
 import os
 import secrets
@@ -29,7 +30,7 @@ from filelock import FileLock, Timeout
 from midfill.engine import ModelInfo, Piece, Sampling
 from midfill.engines.fake import FAKE_SCHEME
 from midfill.engines.remote import RemoteEngine, open_client
-from midfill.engines.state import HostFiles, HostState
+from midfill.engines.state import HostFiles, HostState, proof
 from midfill.errors import EngineError, EngineGone, MidfillError, ModelError
 from midfill.settings import EngineSettings
 from midfill_models import embedded_model
@@ -105,6 +106,8 @@ class HostEngine:
         with self._watching(lease):
             async with contextlib.aclosing(lease.remote.generate(prompt, sampling)) as pieces:
                 async for piece in pieces:
+                    if piece.usage.stop_reason == "cancelled" and not self._closed:
+                        raise _died(lease)
                     if piece.usage.stop_reason:
                         self._rest.end()
                     yield piece
@@ -146,7 +149,13 @@ class HostEngine:
             self._joining = asyncio.create_task(self._join())
             # Whoever asked may have been cancelled, so that nobody sees how it ends.
             self._joining.add_done_callback(lambda task: task.cancelled() or task.exception())
-        return await asyncio.shield(self._joining)
+        joining = self._joining
+        await asyncio.wait(
+            (joining,)
+        )  # Unlike awaiting it, this does not cancel it for the others.
+        if joining.cancelled():
+            raise EngineGone("The engine is closed.")
+        return joining.result()
 
     async def _join(self) -> _Lease:
         model = _model(self._settings)
@@ -312,15 +321,19 @@ async def _hold(
 ) -> None:
     """Hold a lease until cancelled, or until the host ends. Ends at once if it is not the host that we seek."""
     params = {"linger_s": linger_s}
-    with contextlib.suppress(httpx.HTTPError, ValueError, KeyError, TypeError):
-        async with (
-            open_client(state.url, state.token, connect_s=_ANSWER_S) as client,
-            client.stream("GET", "/lease", params=params) as response,
-        ):
-            async for line in response.aiter_lines():
-                if json.loads(line)["key"] != files.key:
-                    return
-                granted.set_result(None)
+    headers = {"Authorization": f"Bearer {state.token}"}
+    async with open_client(state.url, None, connect_s=_ANSWER_S) as client:
+        # Whoever has taken the port of a host that died must be shown neither the token nor any code.
+        with contextlib.suppress(httpx.HTTPError, ValueError, KeyError, TypeError):
+            nonce = secrets.token_hex(16)
+            shown = (await client.get("/proof", params={"nonce": nonce})).json()["proof"]
+            if not hmac.compare_digest(shown, proof(state.token, nonce)):
+                return
+            async with client.stream("GET", "/lease", params=params, headers=headers) as response:
+                async for line in response.aiter_lines():
+                    if json.loads(line)["key"] != files.key:
+                        return
+                    granted.set_result(None)
 
 
 @contextlib.asynccontextmanager

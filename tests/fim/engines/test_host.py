@@ -18,7 +18,7 @@ import pytest
 from midfill.engine import Engine, ModelInfo, Sampling
 from midfill.engines.fake import BOS, FakeEngine
 from midfill.engines.host import MAX_BODY_BYTES, Host, run_host
-from midfill.engines.state import HostFiles, HostState
+from midfill.engines.state import HostFiles, HostState, proof
 from midfill.errors import EngineGone, ModelError
 from midfill.settings import EngineSettings
 
@@ -197,6 +197,20 @@ async def test_guard(change: dict[str, str], status: int, word: str, path: str) 
         assert answer.status_code == status
         assert answer.json()["error"]["code"] == status
         assert word in answer.json()["error"]["message"]
+
+
+async def test_proof_before_the_token() -> None:
+    nonce = "0123456789abcdef" * 2
+    async with in_process(FakeEngine(), token=None) as client:
+        shown = (await client.get(f"/proof?nonce={nonce}")).json()["proof"]
+        other = (await client.get(f"/proof?nonce={nonce[::-1]}")).json()["proof"]
+        for wrong in ("", "short", nonce * 2, nonce.upper(), "x" * 32):
+            assert (await client.get(f"/proof?nonce={wrong}")).status_code == 400
+        headers = {"origin": "http://127.0.0.1:4711"}
+        assert (await client.get(f"/proof?nonce={nonce}", headers=headers)).status_code == 403
+        assert (await client.get("/proof/health")).status_code == 401
+    assert shown == proof(TOKEN, nonce) != other
+    assert proof("another", nonce) != shown
 
 
 @pytest.mark.parametrize("name", ["host", "authorization"])

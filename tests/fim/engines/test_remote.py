@@ -192,6 +192,35 @@ async def test_cancelling_the_reader_stops_a_prefill() -> None:
     assert behind.usages[0].tokens_evaluated < len(prompt)
 
 
+@pytest.mark.parametrize(("piece_delay_s", "batch_delay_s"), [(0.1, 0), (0, 0.1)])
+async def test_close_ends_what_runs(piece_delay_s: float, batch_delay_s: float) -> None:
+    behind = FakeEngine("answer" * 99, piece_delay_s=piece_delay_s, batch_delay_s=batch_delay_s)
+    async with hosted(behind) as remote:
+        await remote.info()
+        task = asyncio.create_task(pieces_of(remote, [65] * 9000, max_tokens=999))
+        await until(lambda: behind.requests)
+        await asyncio.sleep(0.25)
+        await remote.close()
+        pieces = await soon(task)
+        assert pieces[-1].usage.stop_reason == "cancelled"
+        await until(lambda: behind.usages)
+        with pytest.raises(EngineGone):
+            await remote.tokenize("x")
+
+
+async def test_another_model_at_the_same_address() -> None:
+    model = dialect.write_model(await FakeEngine().info())
+    servers = [like_llama_server(b"")]
+    async with canned(lambda path, body: servers[-1](path, body)) as remote:
+        assert (await remote.info()).name == "some-model"
+        assert await remote.tokenize("a") == [97]
+        with pytest.raises(EngineGone):
+            await pieces_of(remote)
+        servers.append(lambda path, body: http({"midfill": model, "tokens": [1, 2, 3]}))
+        assert (await remote.info()).name == "fake"
+        assert await remote.tokenize("a") == [1, 2, 3]
+
+
 async def test_many_at_once() -> None:
     async with hosted(FakeEngine(lambda asked: asked.prefix * 2, piece_delay_s=0.001)) as remote:
         answers = await asyncio.gather(

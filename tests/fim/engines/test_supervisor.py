@@ -240,11 +240,20 @@ async def test_closed_while_starting(folder: Path) -> None:
     async with opened(folder, EngineSettings(model="fake:")) as engine:
         task = asyncio.create_task(engine.info())
         await until(lambda: hosts(folder))
-    with pytest.raises((EngineGone, asyncio.CancelledError)):
+    with pytest.raises(EngineGone):
         await task
     await until(lambda: not hosts(folder))
     with pytest.raises(EngineGone):
         await engine.info()
+
+
+async def test_close_ends_what_runs(folder: Path) -> None:
+    async with opened(folder, SLOW) as engine:
+        pieces = engine.generate([65], Sampling(100))
+        assert (await anext(pieces)).text == "a l"
+        await engine.close()
+        rest = [piece async for piece in pieces]
+    assert rest[-1].usage.stop_reason == "cancelled"
 
 
 # The state file.
@@ -276,44 +285,52 @@ def dead_pid() -> int:
     [
         pytest.param(b"", id="empty"),
         pytest.param(b"{", id="cut"),
+        pytest.param(b"\xff", id="bytes"),
         pytest.param(b"[]", id="a list"),
         pytest.param(b'{"pid": 1}', id="incomplete"),
         pytest.param({"port": "80"}, id="a port of text"),
         pytest.param({"port": 1 << 20}, id="no port"),
         pytest.param({"token": "\u2603"}, id="no token"),
         pytest.param({"key": "another"}, id="another's"),
-        pytest.param({"port": 1}, id="nothing listens"),
+        pytest.param({"more": 1}, id="another version's"),
     ],
 )
-async def test_a_stale_file_is_replaced(folder: Path, stale: bytes | dict[str, Any]) -> None:
+def test_a_file_that_names_no_host(tmp_path: Path, stale: bytes | dict[str, Any]) -> None:
+    files = HostFiles(tmp_path, "key")
+    sound = {"pid": 1, "port": 1, "token": "x", "version": "", "key": "key"}
+    files.state_path.write_text(json.dumps(sound))
+    assert files.read() == HostState(**sound)  # type: ignore[arg-type]
+    content = json.dumps(sound | stale).encode() if isinstance(stale, dict) else stale
+    files.state_path.write_bytes(content)
+    assert files.read() is None
+
+
+async def test_a_host_that_died_is_replaced(folder: Path) -> None:
     settings = EngineSettings(model="fake:text=hello")
     files = HostFiles.of(settings.model, settings, folder)
-    if isinstance(stale, dict):
-        fields = {"pid": dead_pid(), "port": 1, "token": "x", "version": "", "key": files.key}
-        stale = json.dumps(fields | stale).encode()
-    files.state_path.write_bytes(stale)
+    files.write(HostState(dead_pid(), 1, "token", "", files.key))
     async with opened(folder, settings) as engine:
         assert text_of(await pieces_of(engine)) == "hello"
-        assert len(hosts(folder)) == 1
+        assert state_in(folder).port != 1
 
 
 @pytest.mark.parametrize(
     "answer",
     [
-        pytest.param(b"", id="closes"),
         pytest.param(b"SSH-2.0-other\r\n", id="another protocol"),
-        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{}\n", id="a web server"),
-        pytest.param(b"HTTP/1.1 200 OK\r\n\r\n{}\n" * 3, id="a web server that sends more"),
+        pytest.param(b"HTTP/1.1 200 OK\r\n\r\n" + b'{"proof": "%064d"}\n' % 0, id="an impostor"),
         pytest.param(None, id="silence"),
     ],
 )
 async def test_another_program_at_the_port(
     folder: Path, answer: bytes | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    heard = bytearray()
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
+        heard.extend(await reader.readuntil(b"\r\n\r\n"))
         if answer is None:
-            await reader.read()  # Until the client gives up.
+            heard.extend(await reader.read())  # Until the client gives up.
         else:
             writer.write(answer)
             await writer.drain()
@@ -323,7 +340,7 @@ async def test_another_program_at_the_port(
     files = HostFiles.of(settings.model, settings, folder)
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    files.write(HostState(os.getpid(), port, "token", "", files.key))
+    files.write(HostState(os.getpid(), port, "the-token", "", files.key))
     if answer is None:
         monkeypatch.setattr(supervisor, "_ANSWER_S", 2.0)
     async with opened(folder, settings) as engine:
@@ -331,6 +348,8 @@ async def test_another_program_at_the_port(
         assert state_in(folder).port != port
     server.close()
     await server.wait_closed()
+    assert heard.startswith(b"GET /proof")
+    assert b"the-token" not in heard
 
 
 async def test_a_host_with_another_token_is_left_alone(folder: Path) -> None:
