@@ -12,7 +12,6 @@ import re
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
-from functools import cache
 from itertools import pairwise
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -91,7 +90,6 @@ def _options(settings: Any, path: str) -> Iterator[Option]:
             yield Option(name, hints[field.name], value, docs[field.name])
 
 
-@cache
 def _field_docs(settings_class: type) -> Mapping[str, str]:
     """The docstring below each field."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(settings_class)))

@@ -13,6 +13,7 @@ import click
 from midfill.complete import Completion, complete
 from midfill.context import gather
 from midfill.engines.select import open_engine
+from midfill.formats import Layout
 from midfill.settings import EngineSettings, Settings
 from midfill.syntax import parse
 from midfill_server.cli.place import Place, read_place
@@ -21,7 +22,8 @@ LINGER_S = 120.0
 """A model loaded for the shell stays this long, so that a second command is answered at once."""
 
 
-@click.command("complete")
+# "-:3:7" is a place in standard input, which click would take for an option that it does not know.
+@click.command("complete", context_settings={"ignore_unknown_options": True})
 @click.argument("place", metavar="FILE[:LINE[:COL]]")
 @click.option(
     "--language", help="Language of the text, such as python; by default from FILE's name."
@@ -36,7 +38,7 @@ def command(
     language: str | None,
     model: str,
     url: str,
-    layout: str | None,
+    layout: Layout | None,
     max_tokens: int | None,
     as_json: bool,
 ) -> None:
@@ -45,6 +47,8 @@ def command(
     LINE and COL count from 1, as compilers print them; without them the caret is at the end. FILE may be
     "-" for standard input. Nothing is printed where there is nothing to complete.
     """
+    if place.startswith("-") and place != "-" and not place.startswith("-:"):
+        raise click.NoSuchOption(place)
     where = read_place(place, language)
     settings = Settings(EngineSettings(model=model, url=url, host_linger_s=LINGER_S))
     completion = settings.completion

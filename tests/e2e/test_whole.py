@@ -1,0 +1,135 @@
+"""The whole of Midfill on the embedded model: shell and server, host and llama.cpp, nothing stands in."""
+
+from __future__ import annotations
+
+import ast
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from lsp_client import LspClient
+from midfill.complete import complete
+from midfill.context import gather
+from midfill.engine import Engine
+from midfill.engines.select import open_engine
+from midfill.settings import CompletionSettings, EngineSettings
+from midfill.syntax import parse
+from midfill.text import Document
+from midfill_models import embedded_model
+
+pytestmark = pytest.mark.model
+
+SOURCE = """\
+import os
+
+
+def exists(path):
+    return os.path.exists(path)
+
+
+def isfile(path):
+    return os.path.isfile(path)
+
+
+def join(first, second):
+    return os.path."""
+
+
+@pytest.fixture
+def state_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MIDFILL_STATE_DIR", str(tmp_path / "state"))
+    return tmp_path / "state"
+
+
+@pytest.fixture
+async def engine(state_dir: Path) -> AsyncIterator[Engine]:
+    engine = open_engine(EngineSettings(host_linger_s=0))
+    yield engine
+    await engine.close()
+
+
+def complete_in_a_shell(text: str, *options: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "midfill_server", "complete", "-", "--language", "python"]
+    done = subprocess.run(
+        [*command, "--json", *options], input=text.encode(), capture_output=True, check=True, timeout=120
+    )
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def test_the_shell_completes_inside_an_expression(state_dir: Path) -> None:
+    first = complete_in_a_shell(SOURCE)
+    ast.parse(SOURCE + first["text"])
+    assert first["text"]
+    # Greedy, so that the same file says the same; the weights are pinned with the text they say.
+    expected = Path(__file__).with_name("embedded_says.json")
+    said: dict[str, str] = json.loads(expected.read_text("utf-8"))
+    assert said == {"model": embedded_model().name, "text": first["text"]}
+    # The host lingers, so the second command finds the model loaded and the prompt read.
+    second = complete_in_a_shell(SOURCE)
+    assert second["text"] == first["text"]
+    assert second["tokens"]["evaluated"] == 1
+    assert second["tokens"]["reused"] == first["tokens"]["evaluated"] - 1
+
+
+async def test_a_typed_key_evaluates_at_most_four_tokens(engine: Engine) -> None:
+    typed = "join(first"
+    for count in range(len(typed) + 1):
+        document = Document.of(SOURCE + typed[:count] + "\n\n\nprint(join('a', 'b'))\n", "python")
+        context = gather(document, len(SOURCE) + count, parse(document))
+        found = await complete(context, engine, CompletionSettings(layout="spm"))
+        if count:
+            assert found.usage.tokens_evaluated <= 4
+            assert found.usage.tokens_reused >= 50
+
+
+def test_a_killed_host_costs_one_empty_answer(state_dir: Path) -> None:
+    with LspClient(state_dir=state_dir) as client:
+        client.initialize(options={"engine": {"hostLingerS": 0}})
+        client.open(SOURCE)
+        line, column = SOURCE.count("\n"), len(SOURCE.rpartition("\n")[2])
+        assert client.ghost(line, column)
+        (state,) = state_dir.glob("*.json")
+        host = psutil.Process(json.loads(state.read_text())["pid"])
+        # Stopped first, so that the request is surely in the middle when the host dies.
+        host.send_signal(signal.SIGSTOP)
+        request = client.ask(line, column - 1)
+        assert client.request("workspace/unheardOf", {})["error"]
+        host.kill()
+        assert client.answer(request)["result"]["items"] == []
+        assert client.ghost(line, column)
+        (state,) = state_dir.glob("*.json")
+        successor = psutil.Process(json.loads(state.read_text())["pid"])
+        assert successor.pid != host.pid
+        client.close()
+        successor.wait(timeout=60)
+
+
+def test_two_editors_share_one_host(state_dir: Path) -> None:
+    with LspClient(state_dir=state_dir) as one, LspClient(state_dir=state_dir) as other:
+        for client in (one, other):
+            client.initialize(options={"engine": {"hostLingerS": 0}})
+            client.open(SOURCE)
+        line, column = SOURCE.count("\n"), len(SOURCE.rpartition("\n")[2])
+        assert one.ghost(line, column) == other.ghost(line, column) != ""
+        (state,) = state_dir.glob("*.json")
+        host = psutil.Process(json.loads(state.read_text())["pid"])
+        assert len([p for p in psutil.process_iter() if _works_in(p, state_dir)]) == 1
+        one.close()
+        assert other.ghost(line, column)
+        other.close()
+        host.wait(timeout=60)
+
+
+def _works_in(process: psutil.Process, folder: Path) -> bool:
+    try:
+        return Path(process.cwd()) == folder
+    except psutil.Error:
+        return False

@@ -1,0 +1,145 @@
+"""The command line as a person uses it: real processes, real files, bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gguf_models import tiny_model
+from midfill.version import __version__
+
+SOURCE = "total = alpha(1)\nother = alpha\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MIDFILL_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.py").write_text(SOURCE)
+    return tmp_path
+
+
+def midfill(*arguments: str, text: str | bytes = b"") -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "midfill_server", *arguments],
+        input=text.encode() if isinstance(text, str) else text,
+        capture_output=True,
+        check=False,
+        timeout=120,
+    )
+    return subprocess.CompletedProcess(
+        done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
+    )
+
+
+@pytest.mark.parametrize(
+    ("place", "text", "printed"),
+    [
+        pytest.param("a.py:2:14", "", "(1)\n", id="line-and-column"),
+        pytest.param("a.py:2", "", "(1)\n", id="end-of-the-line"),
+        pytest.param("-", "one = beta[0]\ntwo = beta", "[0]\n", id="standard-input"),
+        pytest.param("-:2:11", "one = beta[0]\ntwo = beta\n", "[0]\n", id="place-in-standard-input"),
+        pytest.param("-:2:8", "é = '😋'[0]\nx = '😋'\n", "[0]\n", id="columns-are-characters"),
+    ],
+)
+def test_complete_prints_the_text(folder: Path, place: str, text: str, printed: str) -> None:
+    done = midfill("complete", place, "--model", "fake:", text=text)
+    assert (done.returncode, done.stdout, done.stderr) == (0, printed, "")
+
+
+def test_nothing_to_complete_is_no_error(folder: Path) -> None:
+    done = midfill("complete", "-", "--model", "fake:text=%0a", text="x = 1")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_json_tells_the_cost(folder: Path) -> None:
+    done = midfill("complete", "a.py:2:14", "--model", "fake:", "--json")
+    answer: dict[str, Any] = json.loads(done.stdout)
+    assert answer["text"] == "(1)"
+    assert answer["model"] == "fake"
+    assert answer["layout"] == "spm"
+    assert answer["stop_reason"] == "eot"
+    # Four control tokens, 30 bytes before the caret and one after it; "(1)" and its end are generated.
+    assert answer["tokens"] == {"reused": 0, "evaluated": 35, "generated": 4}
+    assert set(answer["ms"]) == {"prompt", "wait", "prefill", "decode", "filter", "total"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        pytest.param(["none.py:1:1"], "none.py does not exist.", id="missing-file"),
+        pytest.param([".:1:1"], ". is a folder; name a file.", id="folder"),
+        pytest.param(["a.py:9:1"], "a.py has no line 9; it has 3.", id="line-outside"),
+        pytest.param(["a.py:0:1"], "a.py has no line 0; it has 3.", id="line-0"),
+        pytest.param(
+            ["a.py:1:18"], "a.py has no column 18 in line 1; the last is 17.", id="column-outside"
+        ),
+        pytest.param(["bytes.bin"], "bytes.bin is not UTF-8 text; convert it first.", id="not-text"),
+    ],
+)
+def test_a_bad_place_is_one_sentence(folder: Path, arguments: list[str], sentence: str) -> None:
+    (folder / "bytes.bin").write_bytes(b"\xff\xfe\x00")
+    done = midfill("complete", *arguments, "--model", "fake:")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"midfill: {sentence}\n")
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        pytest.param("missing.gguf", ["missing.gguf", "There is no model file"], id="missing"),
+        pytest.param("folder.gguf", ["folder.gguf", "folder"], id="folder"),
+        pytest.param("text.gguf", ["text.gguf", "GGUF"], id="not-a-gguf"),
+        pytest.param("cut.gguf", ["cut.gguf", "damaged"], id="truncated"),
+        pytest.param("chat.gguf", ["no infill tokens", "Code Llama"], id="no-infill-tokens"),
+    ],
+)
+def test_a_bad_model_is_one_sentence(folder: Path, name: str, words: list[str]) -> None:
+    (folder / "folder.gguf").mkdir()
+    (folder / "text.gguf").write_text("hello\n")
+    tiny_model(folder / "chat.gguf", infill=False)
+    whole = (folder / "chat.gguf").read_bytes()
+    (folder / "cut.gguf").write_bytes(whole[: len(whole) // 2])
+    done = midfill("complete", "a.py:2:14", "--model", name)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("midfill: ")
+    assert done.stderr.count("\n") == 1
+    for word in words:
+        assert word in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        pytest.param(["--help"], 0, id="help"),
+        pytest.param(["complete", "--help"], 0, id="command-help"),
+        pytest.param(["serve", "--help"], 0, id="serve-help"),
+        pytest.param(["nonsense"], 2, id="unknown-command"),
+        pytest.param(["complete"], 2, id="missing-argument"),
+        pytest.param(["complete", "--nonsense"], 2, id="unknown-option"),
+        pytest.param(["serve", "--tcp", "nowhere"], 2, id="bad-address"),
+    ],
+)
+def test_usage(folder: Path, arguments: list[str], status: int) -> None:
+    done = midfill(*arguments)
+    assert done.returncode == status
+    assert "Traceback" not in done.stderr
+
+
+def test_version(folder: Path) -> None:
+    assert midfill("--version").stdout == f"midfill, version {__version__}\n"
+
+
+def test_a_closed_pipe_is_no_traceback(folder: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "midfill_server", "complete", "a.py:2:14", "--model", "fake:"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False, timeout=120)
+    os.close(writing)
+    assert b"Traceback" not in done.stderr
