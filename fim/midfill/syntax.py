@@ -27,7 +27,7 @@ from tree_sitter import Node, Parser, QueryCursor, Tree
 from midfill import blocks
 from midfill.languages import Grammar, Language, grammar, language
 from midfill.text import Document
-from midfill.trees import Bytes, edited_to, errors_of
+from midfill.trees import Bytes, edited_to, encoded, errors_of
 
 MAX_CHARACTERS = 1_000_000
 """Larger documents are not parsed: some 25,000 lines, 250 ms for the first parse and 50 MB for the tree."""
@@ -75,7 +75,7 @@ def parse(document: Document, previous: Syntax | None = None) -> Syntax | None:
         return None
     tables = grammar(known.id)
     assert tables is not None
-    data = document.text.encode("utf-8", "surrogatepass")
+    data = encoded(document.text)
     parser = Parser(tables.tables)
     if previous is not None and previous.language is known:
         tree = parser.parse(data, edited_to(previous.tree, previous.data, data))

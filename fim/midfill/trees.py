@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from tree_sitter import Tree
@@ -12,6 +13,19 @@ class Bytes(NamedTuple):
 
     start: int
     end: int
+
+
+def encoded(text: str) -> bytes:
+    """A text as it may be given to a parser: UTF-8, where NUL and lone surrogates are other characters.
+
+    On them, TSX's scanner ran on for minutes and gigabytes, and other parses ended the process (found by
+    random texts, tree-sitter 0.26.1). What stands for them is as many bytes long, so offsets hold.
+    """
+    try:
+        data = text.encode()
+    except UnicodeEncodeError:
+        data = _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text).encode()
+    return data.replace(b"\0", b" ")
 
 
 def errors_of(tree: Tree) -> list[Bytes]:
@@ -67,3 +81,6 @@ def _common_tail(a: bytes, b: bytes) -> int:
 def _point(data: bytes, byte: int) -> tuple[int, int]:
     """Row and column as tree-sitter counts them: a row ends with a newline and nothing else."""
     return data.count(b"\n", 0, byte), byte - data.rfind(b"\n", 0, byte) - 1
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")

@@ -20,7 +20,7 @@ from tree_sitter import Parser, Tree
 
 from midfill.blocks import MAX_HEADER_LINES, closers
 from midfill.syntax import Syntax
-from midfill.trees import Bytes, edited, errors_of
+from midfill.trees import Bytes, edited, encoded, errors_of
 
 MAX_PARSES = 32
 """Parses in one call. A text that is valid takes one, one that is cut mostly three to ten."""
@@ -159,7 +159,7 @@ class _Trial:
         return block.closes + closers(self.syntax.language, text).removeprefix(block.closes)
 
     def _outcome(self, text: str, max_steps: int = 0) -> _Outcome | None:
-        data = text.encode("utf-8", "surrogatepass")
+        data = encoded(text)
         tree = self._parse(data, max_steps)
         if tree is None:
             return None
