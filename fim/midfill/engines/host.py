@@ -45,7 +45,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from midfill.engine import Engine, ModelInfo, Piece, Usage
 from midfill.engines import dialect
 from midfill.engines.fake import FAKE_SCHEME, FakeEngine
-from midfill.engines.state import HostFiles, HostState, proof
+from midfill.engines.state import MAX_LINGER_S, HostFiles, HostState, proof
 from midfill.errors import EngineError, EngineRefused, MidfillError
 from midfill.settings import EngineSettings
 from midfill.version import __version__
@@ -55,9 +55,6 @@ if TYPE_CHECKING:
 
 MAX_BODY_BYTES = 2 << 20
 """A prompt of 128k tokens takes half of it; tokenizing as much text takes some seconds."""
-
-MAX_LINGER_S = 3600.0
-"""What a lease may ask for at most."""
 
 _SHUTDOWN_S = 2
 """Patience with open connections when the process is told to end."""

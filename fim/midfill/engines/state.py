@@ -27,6 +27,9 @@ from midfill.version import __version__
 FOLDER_VARIABLE = "MIDFILL_STATE_DIR"
 """Environment variable that names another folder for these files, as tests need."""
 
+MAX_LINGER_S = 86400.0
+"""For how long a host stays at most after its last client has gone."""
+
 
 @dataclass(frozen=True)
 class HostState:
@@ -59,7 +62,8 @@ class HostFiles:
         Raises:
             ModelError: there is no such model file.
         """
-        return cls(folder or state_folder(), host_key(model, settings))
+        # Absolute, because the host works in that folder.
+        return cls((folder or state_folder()).absolute(), host_key(model, settings))
 
     @property
     def state_path(self) -> Path:

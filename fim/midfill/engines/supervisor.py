@@ -30,7 +30,7 @@ from filelock import FileLock, Timeout
 from midfill.engine import ModelInfo, Piece, Sampling
 from midfill.engines.fake import FAKE_SCHEME
 from midfill.engines.remote import RemoteEngine, open_client
-from midfill.engines.state import HostFiles, HostState, proof
+from midfill.engines.state import MAX_LINGER_S, HostFiles, HostState, proof
 from midfill.errors import EngineError, EngineGone, MidfillError, ModelError
 from midfill.settings import EngineSettings
 from midfill_models import embedded_model
@@ -183,23 +183,26 @@ class HostEngine:
         except OSError as error:
             raise self._rest.begin(files, _cannot_start(files, str(error))) from error
         began = time.monotonic()
+        named = False
         try:
             while process.poll() is None and time.monotonic() < began + _START_S:
                 state = files.read()
-                if state is not None and state.token == token:
-                    lease = await self._take(model, files)
-                    if lease is not None:
-                        return lease
+                named = state is not None and state.token == token
+                lease = await self._take(model, files) if named else None
+                if lease is not None:
+                    return lease
                 await asyncio.sleep(_POLL_S)
-        finally:
-            named = files.read()
-            if self._lease is None and (named is None or named.token != token):
+        except asyncio.CancelledError:
+            if not named:  # Else another may have joined it; if not, it leaves by itself.
                 process.kill()
+            raise
         status = process.poll()
-        if status is not None and (status < 0 or status > _LARGEST_EXIT_STATUS):
+        if status is None:
+            process.kill()
+            raise self._rest.begin(files, _cannot_start(files, "it did not answer in time"))
+        if status < 0 or status > _LARGEST_EXIT_STATUS:
             raise self._rest.begin(files, _died_loading(model, files))
-        how = "it did not answer in time" if status is None else f"it ended with status {status}"
-        raise self._rest.begin(files, _cannot_start(files, how))
+        raise self._rest.begin(files, _cannot_start(files, f"it ended with status {status}"))
 
     @contextlib.contextmanager
     def _watching(self, lease: _Lease) -> Iterator[None]:
@@ -320,7 +323,7 @@ async def _hold(
     files: HostFiles, state: HostState, linger_s: float, granted: asyncio.Future[None]
 ) -> None:
     """Hold a lease until cancelled, or until the host ends. Ends at once if it is not the host that we seek."""
-    params = {"linger_s": linger_s}
+    params = {"linger_s": min(max(linger_s, 0.0), MAX_LINGER_S)}
     headers = {"Authorization": f"Bearer {state.token}"}
     async with open_client(state.url, None, connect_s=_ANSWER_S) as client:
         # Whoever has taken the port of a host that died must be shown neither the token nor any code.

@@ -211,7 +211,11 @@ async def test_close_ends_what_runs(piece_delay_s: float, batch_delay_s: float) 
 async def test_another_model_at_the_same_address() -> None:
     model = dialect.write_model(await FakeEngine().info())
     servers = [like_llama_server(b"")]
-    async with canned(lambda path, body: servers[-1](path, body)) as remote:
+
+    def answer(path: str, body: Any) -> bytes:
+        return servers[-1](path, body)
+
+    async with canned(answer) as remote:
         assert (await remote.info()).name == "some-model"
         assert await remote.tokenize("a") == [97]
         with pytest.raises(EngineGone):

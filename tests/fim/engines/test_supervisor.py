@@ -189,6 +189,23 @@ async def test_a_client_that_is_killed_frees_the_host(folder: Path) -> None:
     await until(lambda: not hosts(folder))
 
 
+@pytest.mark.parametrize("linger_s", [1e9, -1.0])
+async def test_any_linger(folder: Path, linger_s: float) -> None:
+    engine = HostEngine(EngineSettings(model="fake:", host_linger_s=linger_s), folder=folder)
+    assert (await engine.info()).name == "fake"
+    assert len(hosts(folder)) == 1
+    await engine.close()
+
+
+async def test_a_folder_named_from_here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder.parent)
+    monkeypatch.setenv(FOLDER_VARIABLE, folder.name)
+    engine = HostEngine(EngineSettings(model="fake:", host_linger_s=0))
+    assert (await engine.info()).name == "fake"
+    assert len(hosts(folder)) == 1
+    await engine.close()
+
+
 async def test_different_models_and_settings_do_not_share(folder: Path) -> None:
     one = EngineSettings(model="fake:text=one")
     async with opened(folder, one) as first, opened(folder, replace(one, n_ctx=99)) as second:
