@@ -184,6 +184,8 @@ class Host:
 
     async def _lease(self, request: Request) -> Response:
         linger_s = _linger_s(request.query_params.get("linger_s", "10"))
+        if self.leases.over.is_set():
+            raise HTTPException(503, "The host is about to leave.")
         told = {"key": self._key, "pid": os.getpid(), "version": __version__}
 
         async def hold(scope: Scope, receive: Receive, send: Send) -> None:

@@ -471,6 +471,19 @@ async def test_a_new_lease_keeps_it() -> None:
         await asyncio.wait_for(task, PATIENCE_S)
 
 
+async def test_grants_no_lease_while_it_leaves() -> None:
+    async def opened() -> Engine:
+        return FakeEngine()
+
+    async with Host(opened, TOKEN, grace_s=HOUR_S) as host:
+        transport = httpx.ASGITransport(host.app)
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        url = "http://127.0.0.1:4711"
+        async with httpx.AsyncClient(transport=transport, base_url=url, headers=headers) as client:
+            host.leases.over.set()
+            assert (await client.get("/lease")).status_code == 503
+
+
 async def test_a_useless_host_does_not_linger() -> None:
     async with listening(FakeEngine.at("fake:load=refuse")) as (state, task):
         reader, writer = await connect(state, "GET", f"/lease?linger_s={HOUR_S}")
