@@ -61,7 +61,7 @@ def imported(path: Path) -> Iterator[str]:
     ("module", "path"), [pytest.param(*found, id=found[0]) for found in modules()]
 )
 def test_imports_go_down(module: str, path: Path) -> None:
-    own_package = module.split(".")[0]
+    own_package = module.split(".", maxsplit=1)[0]
     for name in imported(path):
         if name.split(".")[0] in ("midfill", "midfill_server") and name != "midfill.version":
             below = floor_of(name) < floor_of(module)

@@ -80,7 +80,9 @@ def test_ghost_text_is_drawn_and_taken(nvim: Nvim) -> None:
 @pytest.mark.model
 @pytest.mark.parametrize("nvim", [""], indirect=True)
 def test_the_embedded_model_completes_in_neovim(nvim: Nvim) -> None:
-    nvim.keys("ggcGimport os<CR><CR><CR>def exists(path):<CR>return os.path.exists(path)<CR><CR><CR>")
+    nvim.keys(
+        "ggcGimport os<CR><CR><CR>def exists(path):<CR>return os.path.exists(path)<CR><CR><CR>"
+    )
     nvim.keys("<C-u>def isfile(path):<CR>return os.pa")
     before = nvim.lines()[-1]
     text = wait_for(nvim.ghost)

@@ -58,7 +58,11 @@ async def engine(state_dir: Path) -> AsyncIterator[Engine]:
 def complete_in_a_shell(text: str, *options: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "midfill_server", "complete", "-", "--language", "python"]
     done = subprocess.run(
-        [*command, "--json", *options], input=text.encode(), capture_output=True, check=True, timeout=120
+        [*command, "--json", *options],
+        input=text.encode(),
+        capture_output=True,
+        check=True,
+        timeout=120,
     )
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer

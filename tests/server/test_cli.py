@@ -44,7 +44,9 @@ def midfill(*arguments: str, text: str | bytes = b"") -> subprocess.CompletedPro
         pytest.param("a.py:2:14", "", "(1)\n", id="line-and-column"),
         pytest.param("a.py:2", "", "(1)\n", id="end-of-the-line"),
         pytest.param("-", "one = beta[0]\ntwo = beta", "[0]\n", id="standard-input"),
-        pytest.param("-:2:11", "one = beta[0]\ntwo = beta\n", "[0]\n", id="place-in-standard-input"),
+        pytest.param(
+            "-:2:11", "one = beta[0]\ntwo = beta\n", "[0]\n", id="place-in-standard-input"
+        ),
         pytest.param("-:2:8", "é = '😋'[0]\nx = '😋'\n", "[0]\n", id="columns-are-characters"),
     ],
 )
@@ -80,7 +82,9 @@ def test_json_tells_the_cost(folder: Path) -> None:
         pytest.param(
             ["a.py:1:18"], "a.py has no column 18 in line 1; the last is 17.", id="column-outside"
         ),
-        pytest.param(["bytes.bin"], "bytes.bin is not UTF-8 text; convert it first.", id="not-text"),
+        pytest.param(
+            ["bytes.bin"], "bytes.bin is not UTF-8 text; convert it first.", id="not-text"
+        ),
     ],
 )
 def test_a_bad_place_is_one_sentence(folder: Path, arguments: list[str], sentence: str) -> None:
