@@ -1,0 +1,39 @@
+// Bundles the extension into dist/, or, called with "test", the tests into out/.
+import { build } from "esbuild";
+import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+
+const shared = { bundle: true, platform: "node", format: "cjs", target: "node20", logLevel: "warning" };
+
+if (process.argv[2] === "test") {
+  rmSync("out", { recursive: true, force: true });
+  const entryPoints = readdirSync("test").map((name) => `test/${name}`);
+  await build({ ...shared, entryPoints, outdir: "out", sourcemap: "inline" });
+} else {
+  rmSync("dist", { recursive: true, force: true });
+  const { metafile } = await build({
+    ...shared,
+    entryPoints: ["src/extension.ts"],
+    outfile: "dist/extension.js",
+    external: ["vscode"],
+    minify: true,
+    metafile: true,
+  });
+  writeFileSync("dist/NOTICE.txt", notice(Object.keys(metafile.inputs)));
+}
+
+/** The licences of the packages that were bundled: each asks that its text goes along. */
+function notice(inputs) {
+  const folders = inputs.map((input) => /^(?:.*\/)?node_modules\/(?:@[^/]+\/)?[^/]+/.exec(input)?.[0]);
+  return [...new Set(folders)]
+    .filter((folder) => folder !== undefined)
+    .sort()
+    .map((folder) => {
+      const { name, version } = JSON.parse(readFileSync(`${folder}/package.json`, "utf8"));
+      const file = readdirSync(folder).find((entry) => /^licen[cs]e/i.test(entry));
+      if (file === undefined) {
+        throw new Error(`${name} has no licence file`);
+      }
+      return `${name} ${version}\n\n${readFileSync(`${folder}/${file}`, "utf8").trim()}\n`;
+    })
+    .join(`\n${"-".repeat(80)}\n\n`);
+}
