@@ -32,6 +32,9 @@ _IDLE_S = 3.0
 _POLL_FIRST_S, _POLL_MOST_S = 0.02, 0.25
 """Rest between two looks at whether the model is loaded; it doubles from look to look."""
 
+_END_S = 0.1
+"""For the end of a response to follow its last event; both come in one go."""
+
 _CACHED_CHARACTERS = 1 << 20
 """Text whose tokens are remembered. One file's lines, several times over."""
 
@@ -102,6 +105,10 @@ class RemoteEngine:
                     async for event in events:
                         piece = _stopped(self._piece(event), stops)
                         usage = piece.usage
+                        if event.get("stop"):
+                            # Read to its end, the connection serves the next request as well.
+                            with contextlib.suppress(asyncio.TimeoutError):
+                                await asyncio.wait_for(_drained(events), _END_S)
                         yield piece
                         if usage.stop_reason:
                             return
@@ -306,6 +313,11 @@ async def _events(response: httpx.Response) -> AsyncGenerator[dialect.Json, None
             field, _, data = line.partition(b":")
             if field == b"data":
                 yield _object(data)
+
+
+async def _drained(events: AsyncGenerator[dialect.Json, None]) -> None:
+    async for _ in events:
+        pass
 
 
 def _object(data: bytes) -> dialect.Json:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
+import httpx
 import pytest
 
 from midfill.engine import Engine, Piece, Sampling
@@ -231,6 +232,39 @@ async def test_many_at_once() -> None:
             *(pieces_of(remote, list(f"text {number}".encode())) for number in range(20))
         )
     assert [text_of(pieces) for pieces in answers] == [f"text {n}" * 2 for n in range(20)]
+
+
+async def test_one_connection_after_another_is_not_opened() -> None:
+    connections = 0
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+        writer.close()
+
+    async with hosted(FakeEngine("an answer")) as behind:
+        there = httpx.URL(behind.url)
+
+        async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal connections
+            connections += 1
+            far_reader, far_writer = await asyncio.open_connection(there.host, there.port)
+            await asyncio.gather(pump(reader, far_writer), pump(far_reader, writer))
+
+        server = await asyncio.start_server(relay, "127.0.0.1", 0)
+        remote = RemoteEngine(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", TOKEN)
+        # The host answers to its own address only.
+        remote._client.headers["Host"] = f"127.0.0.1:{there.port}"
+        for number in range(5):
+            await remote.tokenize(f"text {number}")
+            async with aclosing(remote.generate([65], Sampling(20))) as pieces:
+                async for piece in pieces:
+                    if piece.usage.stop_reason:
+                        break  # As a reader does that knows that it was the last.
+        await remote.close()
+        server.close()
+        await server.wait_closed()
+    assert connections < 5  # One, unless this machine rests for long between two requests.
 
 
 async def test_waits_for_the_model() -> None:
