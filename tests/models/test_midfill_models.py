@@ -6,8 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import midfill_models
 import pytest
+
+import midfill_models
 
 
 def test_default_model_is_a_gguf_file() -> None:
@@ -41,5 +42,7 @@ def test_import_loads_only_the_standard_library() -> None:
         "tops = {name.split('.')[0] for name in set(sys.modules) - before}; "
         "print(sorted(tops - set(sys.stdlib_module_names) - {'midfill_models'}))"
     )
-    output = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
+    output = subprocess.run(
+        [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True
+    )
     assert output.stdout.strip() == "[]"
