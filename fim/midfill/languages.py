@@ -70,6 +70,8 @@ class Language:
     style: Style
     brackets: tuple[tuple[str, str], ...]
     blocks: tuple[Block, ...]
+    latin_only: bool
+    """Whether the grammar's scanner must see no character above U+00FF (see `trees.encoded`)."""
 
     @property
     def id(self) -> str:
@@ -172,6 +174,7 @@ def _language(row: Mapping[str, Any]) -> Language:
             Block(re.compile(block["opens"], re.DOTALL), block.get("closes", ""))
             for block in row["blocks"]
         ),
+        latin_only=row.get("latin_only", False),
     )
 
 

@@ -75,13 +75,14 @@ def parse(document: Document, previous: Syntax | None = None) -> Syntax | None:
         return None
     tables = grammar(known.id)
     assert tables is not None
-    data = encoded(document.text)
+    data = document.text.encode("utf-8", "surrogatepass")
+    parsed = encoded(document.text, latin_only=known.latin_only)
     parser = Parser(tables.tables)
     if previous is not None and previous.language is known:
-        tree = parser.parse(data, edited_to(previous.tree, previous.data, data))
+        tree = parser.parse(parsed, edited_to(previous.tree, previous.parsed, parsed))
     else:
-        tree = parser.parse(data)
-    return Syntax(document, known, tables, tree, data)
+        tree = parser.parse(parsed)
+    return Syntax(document, known, tables, tree, data, parsed)
 
 
 def opens_block_by_text(document: Document, offset: int) -> bool:
@@ -103,7 +104,9 @@ class Syntax:
     grammar: Grammar
     tree: Tree
     data: bytes
-    """The document's text as the parser saw it."""
+    """The document's text."""
+    parsed: bytes
+    """The text as the parser saw it: as long, with other characters where a scanner could not bear them."""
 
     def scopes(self, offset: int) -> tuple[Scope, ...]:
         """What encloses an offset, the outermost first.

@@ -15,12 +15,16 @@ class Bytes(NamedTuple):
     end: int
 
 
-def encoded(text: str) -> bytes:
+def encoded(text: str, *, latin_only: bool = False) -> bytes:
     """A text as it may be given to a parser: UTF-8, where NUL and lone surrogates are other characters.
 
-    On them, TSX's scanner ran on for minutes and gigabytes, and other parses ended the process (found by
-    random texts, tree-sitter 0.26.1). What stands for them is as many bytes long, so offsets hold.
+    On them, TSX's scanner ran on for minutes and gigabytes (found by random texts, tree-sitter 0.26.1). A
+    scanner that is `latin_only` looks characters up in a table of 256 and reads past its end for others,
+    which ends the process (tree-sitter-bash 0.25.1, `{` before an emoji). What stands for them is as many
+    bytes long, so offsets hold.
     """
+    if latin_only and not text.isascii():
+        text = _NOT_LATIN.sub(_latin, text)
     try:
         data = text.encode()
     except UnicodeEncodeError:
@@ -83,4 +87,11 @@ def _point(data: bytes, byte: int) -> tuple[int, int]:
     return data.count(b"\n", 0, byte), byte - data.rfind(b"\n", 0, byte) - 1
 
 
+def _latin(match: re.Match[str]) -> str:
+    """Letters that take as many bytes as a character: `ÿ` takes two, `y` one."""
+    n_bytes = len(match[0].encode("utf-8", "surrogatepass"))
+    return "ÿ" * (n_bytes // 2) + "y" * (n_bytes % 2)
+
+
+_NOT_LATIN = re.compile("[^\x00-\xff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")

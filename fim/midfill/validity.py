@@ -159,7 +159,7 @@ class _Trial:
         return block.closes + closers(self.syntax.language, text).removeprefix(block.closes)
 
     def _outcome(self, text: str, max_steps: int = 0) -> _Outcome | None:
-        data = encoded(text)
+        data = encoded(text, latin_only=self.syntax.language.latin_only)
         tree = self._parse(data, max_steps)
         if tree is None:
             return None
@@ -194,7 +194,7 @@ class _Trial:
     def _parse(self, text: bytes, max_steps: int) -> Tree | None:
         """The tree with `text` in place, or nothing if so many steps, or half of those left, were not enough."""
         self.parses_left -= 1
-        old = self.syntax.data
+        old = self.syntax.parsed
         new = old[: self.start] + text + old[self.end :]
         tree = edited(self.syntax.tree, old, new, self.start, self.end, self.start + len(text))
         free = tree.root_node.child_count // CHILDREN_PER_FREE_STEP

@@ -101,7 +101,9 @@ class Session:
             await engine.close()
 
     def _tree(self, document: Document) -> Syntax | None:
+        """The document's tree, made from that of an earlier version: a key then costs what it touched."""
         known = self._trees.get(document.uri)
         if known is None or known[0] is not document:
-            known = self._trees[document.uri] = (document, parse(document))
+            before = known[1] if known else None
+            known = self._trees[document.uri] = (document, parse(document, before))
         return known[1]

@@ -501,6 +501,7 @@ any_text = st.text(
 
 @given(any_text, st.sampled_from(IDENTIFIERS), st.data())
 @example("\ud800\n😀", "python", None)
+@example("x{\U0010ffff\U000f0000k:{", "bash", None)  # It ended the process.
 def test_any_text_is_safe(text: str, language: str, data: st.DataObject | None) -> None:
     syntax = syntax_of(text, language)
     offset = len(text) if data is None else data.draw(st.integers(0, len(text)))
