@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from gguf_models import tiny_model
@@ -134,6 +135,30 @@ def test_usage(folder: Path, arguments: list[str], status: int) -> None:
     done = midfill(*arguments)
     assert done.returncode == status
     assert "Traceback" not in done.stderr
+
+
+def test_a_host_in_the_foreground_serves_those_who_show_the_token(folder: Path) -> None:
+    command = [sys.executable, "-m", "midfill_server", "host", "--model", "fake:"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as host:
+        assert host.stdout is not None
+        address = host.stdout.readline().split()[-1]
+        name, _, value = host.stdout.readline().removeprefix("header:").strip().partition(": ")
+        ask = {"content": "ab"}
+        assert httpx.post(f"{address}/tokenize", json=ask, trust_env=False).status_code == 401
+        headers = {name: value}
+        answer = httpx.post(f"{address}/tokenize", json=ask, headers=headers, trust_env=False)
+        assert answer.json() == {"tokens": [97, 98]}
+        host.terminate()
+        assert host.wait(timeout=60) == 0
+
+
+def test_a_host_of_a_missing_model_is_one_sentence(folder: Path) -> None:
+    done = midfill("host", "--model", "missing.gguf")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "There is no model file" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_version(folder: Path) -> None:
