@@ -1,4 +1,6 @@
 // The one connection to a language server: started, stopped and started anew, never two at a time.
+import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
+import { once } from "node:events";
 import { accessSync, constants, statSync } from "node:fs";
 import { isDeepStrictEqual } from "node:util";
 import * as vscode from "vscode";
@@ -7,18 +9,20 @@ import {
   ErrorAction,
   LanguageClient,
   MessageType,
-  RevealOutputChannelOn,
   ShowMessageNotification,
   State,
 } from "vscode-languageclient/node";
 import { contributes } from "../package.json";
 import { SelectedPython } from "./python";
-import { chooseServer, NoServer, type Server } from "./server";
+import { chooseServer, type Server, Trouble } from "./server";
 import { initializationOptions } from "./settings";
 import type { Status } from "./status";
 
 /** A server answers `initialize` within a second; one that has not after this time is taken for hung. */
 const START_LIMIT_MS = 30_000;
+
+/** Time in which a server leaves after it was told to: two seconds on a busy machine. */
+const EXIT_LIMIT_MS = 5_000;
 
 /** A server that ends more often than this within the window is left for a person to look at: as in vscode-languageclient. */
 const MAX_CRASHES = 4;
@@ -29,6 +33,7 @@ const OWN_SETTINGS = "server.";
 
 export class Client implements vscode.Disposable {
   private client: LanguageClient | undefined;
+  private process: ChildProcessWithoutNullStreams | undefined;
   private server: Server | undefined;
   private queue = Promise.resolve();
   private restartIsQueued = false;
@@ -88,28 +93,24 @@ export class Client implements vscode.Disposable {
     try {
       this.server = undefined;
       this.server = await this.findServer();
-      this.log.info(`Starting ${[this.server.command, ...this.server.args].join(" ")}`);
-      this.client = this.clientOf(this.server);
+      this.process = await this.spawn(this.server);
+      this.client = this.clientOf(this.process);
       await within(START_LIMIT_MS, this.client.start());
     } catch (error) {
-      const why = error instanceof Error ? error.message : String(error);
-      // Of anything else the library has told the user itself.
-      if (error instanceof NoServer) {
-        this.tell(why);
-      }
-      this.status.show("trouble", why);
+      this.tell(error instanceof Trouble ? error.message : `The server did not start: ${String(error)}.`);
       await this.stopNow();
     }
   }
 
   private async stopNow(): Promise<void> {
-    const client = this.client;
-    this.client = undefined;
-    try {
-      await client?.stop();
-    } catch (error) {
-      // It never came up, or it was slow to say goodbye: the library ends the process either way.
-      this.log.warn(String(error));
+    const { client, process: child } = this;
+    this.client = this.process = undefined;
+    if (client?.isRunning()) {
+      // What goes wrong is in the log, and the process is seen to below.
+      await client.stop().catch(() => undefined);
+    }
+    if (child !== undefined) {
+      await ended(child);
     }
   }
 
@@ -123,26 +124,18 @@ export class Client implements vscode.Disposable {
     });
   }
 
-  private clientOf(server: Server): LanguageClient {
-    const client = new LanguageClient(
-      "midfill",
-      "Midfill",
-      // Without a `transport`, which would be standard input and output just the same but add `--stdio` to the arguments.
-      { command: server.command, args: [...server.args] },
-      {
-        documentSelector: [{ scheme: "file" }, { scheme: "untitled" }],
-        initializationOptions: settingsThatAreSet(),
-        outputChannel: this.log,
-        // A request that fails is one completion that does not come; the log has it.
-        revealOutputChannelOn: RevealOutputChannelOn.Never,
-        initializationFailedHandler: () => false,
-        // The library's own handler restarts at once, which could overlap with a restart of ours.
-        errorHandler: {
-          error: () => ({ action: ErrorAction.Continue, handled: true }),
-          closed: () => ({ action: CloseAction.DoNotRestart, handled: true, message: "The server ended." }),
-        },
+  private clientOf(child: ChildProcessWithoutNullStreams): LanguageClient {
+    const client = new QuietClient("midfill", "Midfill", () => Promise.resolve(child), {
+      documentSelector: [{ scheme: "file" }, { scheme: "untitled" }],
+      initializationOptions: settingsThatAreSet(),
+      outputChannel: this.log,
+      initializationFailedHandler: () => false,
+      // The library's own handler restarts at once, which could overlap with a restart of ours.
+      errorHandler: {
+        error: () => ({ action: ErrorAction.Continue, handled: true }),
+        closed: () => ({ action: CloseAction.DoNotRestart, handled: true, message: "The connection ended." }),
       },
-    );
+    });
     client.onDidChangeState(({ oldState, newState }) => {
       if (client !== this.client) {
         return;
@@ -154,14 +147,33 @@ export class Client implements vscode.Disposable {
       }
     });
     client.onNotification(ShowMessageNotification.type, ({ type, message }) => {
+      // What a server says that is being stopped is of no use any more.
+      if (client !== this.client) {
+        return;
+      }
       if (type === MessageType.Error) {
-        this.status.show("trouble", message);
-        this.tell(message);
+        this.tell(message.replace(/^Midfill: /, ""));
       } else {
         void vscode.window.showWarningMessage(message);
       }
     });
     return client;
+  }
+
+  /** A server's process. The library could start it too, but would end it with all its children, of which one may be
+   * the host that other windows share. */
+  private async spawn({ command, args }: Server): Promise<ChildProcessWithoutNullStreams> {
+    this.log.info(`Starting ${[command, ...args].join(" ")}`);
+    const folder = vscode.workspace.workspaceFolders?.find(({ uri }) => uri.scheme === "file");
+    const child = spawn(command, args, { cwd: folder?.uri.fsPath, windowsHide: true });
+    child.once("exit", (code, signal) => {
+      this.log.info(`The server's process ended: ${signal ?? String(code)}`);
+    });
+    child.on("error", (error) => {
+      this.log.error(error);
+    });
+    await once(child, "spawn");
+    return child;
   }
 
   private restartAfterCrash(): void {
@@ -171,20 +183,27 @@ export class Client implements vscode.Disposable {
       void this.restart();
       return;
     }
-    const why = `The server ended ${String(this.crashes.length)} times within three minutes.`;
-    this.status.show("trouble", why);
-    this.tell(why);
+    this.tell(`The server ended ${String(this.crashes.length)} times within three minutes.`);
   }
 
+  /** Say why no completions come. */
   private tell(why: string): void {
-    const sentence = why.startsWith("Midfill") ? why : `Midfill: ${why}`;
-    void vscode.window.showErrorMessage(sentence, "Show Log", "Open Settings").then((picked) => {
+    this.log.error(why);
+    this.status.show("trouble", why);
+    void vscode.window.showErrorMessage(`Midfill: ${why}`, "Show Log", "Open Settings").then((picked) => {
       if (picked === "Show Log") {
         this.log.show();
       } else if (picked === "Open Settings") {
         void vscode.commands.executeCommand("workbench.action.openSettings", "midfill.");
       }
     });
+  }
+}
+
+/** The library's client without its pop-ups: one completion that does not come is no news, and `tell` has the rest. */
+class QuietClient extends LanguageClient {
+  override error(message: string, data?: unknown): void {
+    super.error(message, data, false);
   }
 }
 
@@ -217,11 +236,23 @@ function isExecutable(file: string): boolean {
   }
 }
 
+/** Wait until a server that was told to leave has left, and kill one that does not. */
+async function ended(child: ChildProcessWithoutNullStreams): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) {
+    return;
+  }
+  // Told so once more, and by a way that needs no answer.
+  child.stdin.end();
+  const timer = setTimeout(() => child.kill("SIGKILL"), EXIT_LIMIT_MS);
+  await once(child, "exit");
+  clearTimeout(timer);
+}
+
 async function within(limitMs: number, work: Promise<void>): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const limit = new Promise<never>((_, reject) => {
     timer = setTimeout(() => {
-      reject(new Error(`The server did not answer within ${String(limitMs / 1000)} seconds.`));
+      reject(new Trouble(`The server did not answer within ${String(limitMs / 1000)} seconds.`));
     }, limitMs);
   });
   try {

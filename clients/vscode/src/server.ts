@@ -18,8 +18,8 @@ export interface Server {
   readonly args: readonly string[];
 }
 
-/** Why there is no server, as a sentence for a person. */
-export class NoServer extends Error {}
+/** Why there is no server, as a sentence for the person who must mend it. */
+export class Trouble extends Error {}
 
 /** The setting's command, else `midfill` of the selected Python environment, else the one on PATH. */
 export async function chooseServer(places: Places): Promise<Server> {
@@ -38,7 +38,7 @@ export async function chooseServer(places: Places): Promise<Server> {
   const name = platform === "win32" ? "midfill.exe" : "midfill";
   const command = folders.map((folder) => paths.join(folder, name)).find(isExecutable);
   if (command === undefined) {
-    throw new NoServer(
+    throw new Trouble(
       "The server was not found. Install the Python package midfill[llama] in the selected Python environment " +
         "or on the path, or name the server's command in the setting midfill.server.command.",
     );
@@ -48,7 +48,7 @@ export async function chooseServer(places: Places): Promise<Server> {
 
 function serverFrom(setting: unknown): Server | undefined {
   if (!Array.isArray(setting) || !setting.every((part) => typeof part === "string")) {
-    throw new NoServer('The setting midfill.server.command must be a list of strings, such as ["midfill", "serve"].');
+    throw new Trouble('The setting midfill.server.command must be a list of strings, such as ["midfill", "serve"].');
   }
   const [command, ...args] = setting;
   return command === undefined ? undefined : { command, args };

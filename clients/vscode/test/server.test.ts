@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { chooseServer, NoServer, type Places } from "../src/server";
+import { chooseServer, Trouble, type Places } from "../src/server";
 
 const NOTHING: Places = {
   setting: [],
@@ -66,12 +66,12 @@ void test("the Python extension is not waited for where the setting decides", as
 });
 
 void test("nothing found is a sentence that says how to install", async () => {
-  await assert.rejects(chooseServer(NOTHING), (error) => error instanceof NoServer && error.message.includes('Install'));
+  await assert.rejects(chooseServer(NOTHING), (error) => error instanceof Trouble && error.message.includes('Install'));
 });
 
 for (const setting of ["midfill serve", ["midfill", 3], null, { midfill: "serve" }]) {
   void test(`the setting ${JSON.stringify(setting)} is refused`, async () => {
-    const refused = (error: unknown) => error instanceof NoServer && error.message.includes('list of strings');
+    const refused = (error: unknown) => error instanceof Trouble && error.message.includes('list of strings');
     await assert.rejects(chooseServer({ ...NOTHING, setting, isExecutable: () => true }), refused);
   });
 }
