@@ -21,7 +21,7 @@ from typing import Any
 
 import click
 from bench.holes_items import KINDS, Hole, Kind, Source, cut_holes, held_out_sources, sources_in
-from bench.holes_scoring import Score, lead, score, summary
+from bench.holes_scoring import CONFIDENT_SHARES, Score, confident, lead, score, summary
 from bench.holes_systems import SYSTEMS, Answer, Completer
 from rich.console import Console
 from rich.progress import Progress
@@ -41,6 +41,9 @@ RESULTS = Path(__file__).resolve().parent / "results"
 
 BASELINE = "copy"
 """The system that the others are compared with, hole by hole."""
+
+ONE_LINE: tuple[Kind, ...] = ("line", "inline", "expression")
+"""The kinds that are pooled to see what a gate would do, which does not know the kind either."""
 
 TABLE_WIDTH = 200
 """Where the output is no terminal."""
@@ -136,15 +139,19 @@ def table_of(kinds: Mapping[str, Mapping[str, Any]]) -> Table:
     return table
 
 
-def confidence_table_of(kinds: Mapping[str, Mapping[str, Any]]) -> Table:
-    """How often the surest of what is shown is right to the end of the line, in per cent."""
-    table = Table(title="Right to the end of the line, among the surest …", title_justify="left")
-    for column in ("kind", "system", "by", "20 %", "35 %", "50 %", "all shown"):
-        table.add_column(column, justify="left" if column in ("kind", "system", "by") else "right")
-    for kind, systems in kinds.items():
-        for name, found in systems.items():
-            for by, shares in found["confident"].items():
-                table.add_row(kind, name, by, *map(_percent, shares.values()))
+def confidence_table_of(systems: Mapping[str, Any]) -> Table:
+    """How often the surest of what is shown in one line is right to the line's end, in per cent."""
+    title = f"{', '.join(ONE_LINE)} together: right to the end of the line, among the surest …"
+    table = Table(title=title, title_justify="left")
+    for column in (
+        "system",
+        "by",
+        *(f"{share:.0%} of what is shown" for share in CONFIDENT_SHARES),
+    ):
+        table.add_column(column, justify="left" if column in ("system", "by") else "right")
+    for name, found in systems.items():
+        for by, shares in found.items():
+            table.add_row(name, by, *map(_percent, shares.values()))
     return table
 
 
@@ -158,6 +165,7 @@ def circumstances(model: str, settings: Settings, info: ModelInfo) -> dict[str, 
         "python": platform.python_version(),
         "cpu": cpu_model(),
         "cores": os.cpu_count(),
+        "load_average": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
         "threads": settings.engine.n_threads,
         "n_gpu_layers": info.n_gpu_layers,
         "model": file.name if is_file else model,
@@ -209,7 +217,12 @@ async def run(
         await engine.close()
     facts = circumstances(settings.engine.model, settings, info)
     facts |= {"seed": seed, "sources": sorted({hole.source for hole in holes})}
-    return {"circumstances": facts, "kinds": summaries(filled, seed)}, filled
+    figures = {
+        "circumstances": facts,
+        "kinds": summaries(filled, seed),
+        "confident": {name: confident(_in_one_line(filled, name)) for name in systems},
+    }
+    return figures, filled
 
 
 def open_here(settings: EngineSettings) -> Engine:
@@ -277,7 +290,7 @@ def main(
     with Progress(console=Console(stderr=True), transient=True) as progress:
         figures, filled = asyncio.run(bench(progress))
     console = Console(width=None if Console().is_terminal else TABLE_WIDTH)
-    console.print(table_of(figures["kinds"]), confidence_table_of(figures["kinds"]))
+    console.print(table_of(figures["kinds"]), confidence_table_of(figures["confident"]))
     for example in _examples(filled, show):
         console.print(example, markup=False, highlight=False, soft_wrap=True)
     out = out or results_path(figures["circumstances"])
@@ -286,6 +299,10 @@ def main(
     if items:
         with items.open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(found.as_record()) + "\n" for found in filled)
+
+
+def _in_one_line(filled: Sequence[Filled], system: str) -> list[Score]:
+    return [f.score for f in filled if f.system == system and f.hole.kind in ONE_LINE]
 
 
 def _sources(folders: Sequence[Path]) -> list[Source]:

@@ -236,12 +236,13 @@ def lead(scores: Sequence[Score], baseline: Sequence[Score], seed: int) -> dict[
 
 
 def confident(scores: Sequence[Score]) -> dict[str, dict[str, float | None]]:
-    """Precision of the surest shares of what is shown, for each kind of confidence there is."""
+    """Precision of the surest shares of what is shown, by each kind of confidence, where an answer has it."""
     shown = [found for found in scores if found.shown]
     names = sorted({name for found in shown for name in found.confidence})
     result: dict[str, dict[str, float | None]] = {}
     for name in names:
-        surest = sorted(shown, key=lambda found: -found.confidence.get(name, float("-inf")))
+        told = [found for found in shown if name in found.confidence]
+        surest = sorted(told, key=lambda found: -found.confidence[name])
         result[name] = {
             str(share): _share(sum(found.line_exact for found in top), len(top))
             for share in CONFIDENT_SHARES

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from bench.copying import cut_as_an_editor, longest_repetition
@@ -18,6 +18,10 @@ from midfill.complete import Completion, complete
 from midfill.context import CompletionContext
 from midfill.engine import Engine, ModelInfo, Piece, Sampling, Usage
 from midfill.settings import CompletionSettings
+
+MIN_COPIED_CHARS = 16
+"""Of 6 to 32, where the two together were right most often on 600 holes (seed 1, a model of 3.5M parameters);
+the figures differ by less than their intervals."""
 
 
 @dataclass(frozen=True)
@@ -143,10 +147,26 @@ class Copy:
         return Answer(text, ms, confidence={"n_matched": float(found.n_matched)})
 
 
+class CopyOrMidfill:
+    """The copy where enough repeats, else the product: the least that mixing the two must reach."""
+
+    def __init__(self, completer: Completer) -> None:
+        self._copy, self._midfill = Copy(completer), Midfill(completer)
+
+    async def answer(self, context: CompletionContext) -> Answer:
+        """One of the two answers, told apart by how much repeats."""
+        copy = await self._copy.answer(context)
+        if copy.text and copy.confidence["n_matched"] >= MIN_COPIED_CHARS:
+            return copy
+        found = await self._midfill.answer(context)
+        return replace(found, ms=copy.ms + found.ms)
+
+
 SYSTEMS: Mapping[str, Callable[[Completer], System]] = {
     "midfill": Midfill,
     "model-raw": ModelRaw,
     "copy": Copy,
+    "copy-or-midfill": CopyOrMidfill,
     "none": Nothing,
 }
 

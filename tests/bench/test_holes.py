@@ -86,6 +86,21 @@ async def test_the_model_is_asked_once_for_each_hole() -> None:
         assert (asked.prefix, asked.suffix) == (wanted.prefix, wanted.suffix)
 
 
+@pytest.mark.parametrize(
+    ("marked", "text"),
+    [
+        pytest.param("the_whole_total = f(1)\nthe_whole_total = ├┤\n", "f(1)", id="enough-repeats"),
+        pytest.param("total = f(1)\ntotal = ├┤\n", "model", id="too-little-repeats"),
+    ],
+)
+async def test_copying_goes_first_where_enough_repeats(marked: str, text: str) -> None:
+    with Progress(disable=True) as progress:
+        systems = ("copy-or-midfill",)
+        settings = CompletionSettings()
+        filled = await fill([hole(marked)], FakeEngine("model"), settings, systems, progress)
+    assert [found.answer.text for found in filled] == [text]
+
+
 async def test_stop_reasons_and_the_lead_over_copying_are_told() -> None:
     found = await figures_of(("midfill", "copy"))
     assert found["midfill"]["stop_reasons"] == {"eot": 3, "line": 1}
