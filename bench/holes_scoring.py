@@ -36,6 +36,8 @@ class Score:
     source: str
     place: str
     """Whether the caret stands in code, a comment or a string."""
+    in_word: bool
+    """The caret stands inside a word, as it does most of the time while one is typed."""
     extent: str
     """What the product decided to complete there: a line or a block."""
     shown: bool
@@ -78,6 +80,7 @@ def score(hole: Hole, context: CompletionContext, answer: Answer) -> Score:
         kind=hole.kind,
         source=hole.source,
         place=context.syntax.place(context.offset) if context.syntax else "",
+        in_word=is_word(hole.prefix[-1:]) and is_word(hole.middle[:1]),
         extent=context.extent,
         shown=shown,
         exact=shown and is_exact(hole, text),
@@ -98,6 +101,11 @@ def score(hole: Hole, context: CompletionContext, answer: Answer) -> Score:
         tokens_generated=usage.tokens_generated,
         confidence=answer.confidence,
     )
+
+
+def is_word(char: str) -> bool:
+    """Whether a character, if there is one, is part of a name or a number."""
+    return char.isalnum() or char == "_"
 
 
 def is_exact(hole: Hole, text: str) -> bool:
@@ -186,6 +194,7 @@ def summary(scores: Sequence[Score], seed: int) -> dict[str, Any]:
         "stop_reasons": dict(sorted(Counter(s.stop_reason for s in scores if s.generated).items())),
         "confident": confident(scores),
         "exact_by_place": by(scores, lambda found: found.place),
+        "exact_by_caret": by(scores, lambda found: "in a word" if found.in_word else "elsewhere"),
         "exact_by_extent": by(scores, lambda found: found.extent),
         "exact_by_origin": by(scores, lambda found: found.source.partition("/")[0]),
     }

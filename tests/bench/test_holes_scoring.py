@@ -7,7 +7,17 @@ from dataclasses import replace
 import pytest
 from bench.holes import context_of
 from bench.holes_items import Hole
-from bench.holes_scoring import Score, confident, lead, n_shared, score, shares, similarity, spread
+from bench.holes_scoring import (
+    Score,
+    by,
+    confident,
+    lead,
+    n_shared,
+    score,
+    shares,
+    similarity,
+    spread,
+)
 from bench.holes_systems import Answer
 from hypothesis import given
 from hypothesis import strategies as st
@@ -118,6 +128,28 @@ def test_similarity_is_that_of_the_longest_common_subsequence(a: str, b: str) ->
 
 def test_n_shared() -> None:
     assert [n_shared("abc", other) for other in ("abd", "ab", "abcd", "", "x")] == [2, 2, 3, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("marked", "in_word"),
+    [
+        pytest.param("val├ue┤\n", True, id="inside"),
+        pytest.param("a_├1┤\n", True, id="digit-and-underscore"),
+        pytest.param("x = ├value┤\n", False, id="before"),
+        pytest.param("value├ = 1┤\n", False, id="behind"),
+        pytest.param("├value┤\n", False, id="start-of-file"),
+    ],
+)
+def test_in_word(marked: str, in_word: bool) -> None:
+    assert scored(marked, "").in_word == in_word
+
+
+def test_exact_by_a_group() -> None:
+    scores = [RIGHT, WRONG, replace(WRONG, place="comment")]
+    assert by(scores, lambda found: found.place) == {
+        "code": {"n": 2, "exact": 0.5},
+        "comment": {"n": 1, "exact": 0.0},
+    }
 
 
 RIGHT, WRONG = scored("x = ├f(1)┤\n", "f(1)"), scored("x = ├f(1)┤\n", "f(2)")
