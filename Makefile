@@ -1,9 +1,9 @@
 # Midfill's chores. CI runs the same targets.
 PYTHON ?= python3
 BIN := .venv/bin
-SOURCES := fim/midfill server/midfill_server models tests bench tools
+SOURCES := fim/midfill server/midfill_server models tests bench tools clients/vscode/generate.py
 
-.PHONY: help setup demo test check fix bench model lock
+.PHONY: help setup demo test check fix bench model vscode lock
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -29,6 +29,9 @@ fix: setup ## Let ruff mend what it can
 
 bench: setup ## Measure the engine on the embedded model
 	$(BIN)/python -m bench.engine
+
+vscode: setup ## Build the VS Code extension, clients/vscode/midfill.vsix (needs Node)
+	cd clients/vscode && npm ci --no-audit --no-fund && npm run package
 
 lock: setup ## Write requirements/dev.txt anew from pyproject.toml (needs uv)
 	uv pip compile -q pyproject.toml --extra dev --extra llama --universal --python-version 3.10 \

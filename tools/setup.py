@@ -100,7 +100,9 @@ def _install_llama_cpp() -> None:
             elapsed = time.monotonic() - started
             if (step := _STEP.search(line)) and elapsed - shown > 5:
                 done, total = int(step[1]), int(step[2])
-                left = f", about {elapsed / done * (total - done):.0f} s to go" if done >= 10 else ""
+                left = (
+                    f", about {elapsed / done * (total - done):.0f} s to go" if done >= 10 else ""
+                )
                 _show(f"  {done} of {total} steps, {elapsed:.0f} s{left}")
                 shown = elapsed
     _show("")

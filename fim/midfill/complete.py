@@ -36,12 +36,14 @@ async def complete(
 ) -> Completion:
     """Complete at the caret of `context`. Cancelling the task stops the model's work at once.
 
+    The time limit counts from when the model is loaded.
+
     Raises:
         EngineError: the engine did not answer.
         ModelError: the model cannot be used, or not for this.
     """
-    started = time.perf_counter()
     model = await engine.info()
+    started = time.perf_counter()
     max_tokens = settings.max_tokens_line if context.extent == "line" else settings.max_tokens_block
     budget = budget_of(model, settings, max_tokens)
     prompt = await render(context, format_of(model), engine.tokenize, budget, settings.layout)

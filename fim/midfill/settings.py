@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+LogLevel = Literal["error", "warning", "info", "debug"]
+
 
 @dataclass(frozen=True)
 class EngineSettings:
@@ -21,7 +23,7 @@ class EngineSettings:
     n_gpu_layers: int = -1
     """Layers of the model that run on the GPU. -1: all that fit."""
     n_ctx: int = 4096
-    """Context window in tokens; at most what the model was trained with."""
+    """Tokens of context, at most what the model was trained with. All slots share a cache of this size."""
     n_slots: int = 4
     """How many texts keep their evaluated prompt at the same time."""
     n_threads: int = 0
@@ -58,5 +60,5 @@ class Settings:
 
     engine: EngineSettings = field(default_factory=EngineSettings)
     completion: CompletionSettings = field(default_factory=CompletionSettings)
-    log_level: Literal["error", "warning", "info", "debug"] = "warning"
+    log_level: LogLevel = "warning"
     """How much is written to the log. Source code never is."""

@@ -77,6 +77,7 @@ def create_server(session: Session) -> MidfillServer:
             params.initialization_options, ls.session.settings
         )
         ls.session.problems = problems
+        logging.getLogger().setLevel(ls.session.settings.log_level.upper())
 
     @feature(lsp.INITIALIZED)
     async def initialized(ls: MidfillServer, params: lsp.InitializedParams) -> None:

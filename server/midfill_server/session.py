@@ -86,7 +86,8 @@ class Session:
         try:
             await self.engine.info()
         except MidfillError as error:
-            self.trouble = str(error)
+            # An engine that was closed while it loaded is no trouble: the editor is leaving.
+            self.trouble = "" if self.ended else str(error)
 
     def request_id(self) -> str:
         """A name for one answer, told back when it is accepted."""

@@ -164,6 +164,20 @@ def test_a_model_that_cannot_be_used_is_one_message(state_dir: Path) -> None:
         assert client.notifications.empty()
 
 
+def test_leaving_while_the_model_loads_is_no_trouble(state_dir: Path) -> None:
+    with LspClient("--stdio", state_dir=state_dir) as client:
+        client.initialize(options={"engine": {"hostLingerS": 0}})
+        assert client.close() == 0
+        assert client.notifications.empty()
+
+
+def test_a_client_sets_the_log_level(client: LspClient) -> None:
+    client.initialize(options={"logLevel": "debug"})
+    assert client.ghost(0, 0) == ""
+    client.close()
+    assert b"midfill DEBUG: c1: nothing, the document is not open" in client.stderr
+
+
 def test_shutdown_and_exit_end_the_process(client: LspClient) -> None:
     client.initialize()
     assert client.close() == 0

@@ -8,7 +8,7 @@ import sys
 import click
 
 from midfill.engines.select import open_engine
-from midfill.settings import EngineSettings, Settings
+from midfill.settings import EngineSettings, LogLevel, Settings
 from midfill_server.server import create_server
 from midfill_server.session import Session
 
@@ -26,8 +26,11 @@ from midfill_server.session import Session
     show_default=True,
     help="How much is written to standard error. Source code never is.",
 )
-def command(tcp: str | None, model: str, url: str, log_level: str) -> None:
+@click.option("--stdio", is_flag=True, help="Use standard input and output, as is the default.")
+def command(tcp: str | None, model: str, url: str, log_level: LogLevel, stdio: bool) -> None:
     """Run the language server, for an editor."""
+    if stdio and tcp:
+        raise click.UsageError("--stdio and --tcp exclude each other")
     logging.basicConfig(
         stream=sys.stderr, format="midfill %(levelname)s: %(message)s", level=log_level.upper()
     )
@@ -36,7 +39,7 @@ def command(tcp: str | None, model: str, url: str, log_level: str) -> None:
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
     session = Session(
         lambda settings: open_engine(settings.engine),
-        Settings(EngineSettings(model=model, url=url)),
+        Settings(EngineSettings(model=model, url=url), log_level=log_level),
     )
     server = create_server(session)
     if tcp is None:
