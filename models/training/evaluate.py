@@ -178,13 +178,16 @@ def complete_by_copying(hole: Hole) -> Answer:
     one_line = hole.kind in ONE_LINE_KINDS
     for n_key in range(min(MAX_COPY_KEY_CHARS, len(hole.prefix)), MIN_COPY_KEY_CHARS - 1, -1):
         key = hole.prefix[-n_key:]
-        for place in (hole.prefix[:-1], hole.suffix):
-            at = place.rfind(key) if place is not hole.suffix else place.find(key)
-            if at >= 0:
-                source = hole.suffix if place is hole.suffix else hole.prefix
-                found = source[at + n_key :]
-                found = found.split("\n")[0] if one_line else found[:MAX_COPY_CHARS]
-                return Answer(cut_as_editor(found, hole.suffix, one_line), True, float(n_key))
+        # The nearest one: the last before the caret, or else the first after it.
+        for at, text in (
+            (hole.prefix[:-1].rfind(key), hole.prefix),
+            (hole.suffix.find(key), hole.suffix),
+        ):
+            if at < 0:
+                continue
+            found = text[at + n_key :]
+            found = found.split("\n", 1)[0] if one_line else found[:MAX_COPY_CHARS]
+            return Answer(cut_as_editor(found, hole.suffix, one_line), True, float(n_key))
     return Answer("", True, 0.0)
 
 

@@ -37,12 +37,12 @@ from training.train import make_optimizers, token_weights
 N_EXAMPLES = 100
 MIN_EXACT = 0.95
 MAX_STEPS = 600
-MAX_CONTEXT_CHARS = 300
+MAX_CONTEXT_CHARS = 220
 """Short contexts: what is proved is the path, and a short one takes a minute."""
 
 MAX_MIDDLE_TOKENS = 40
 
-SHAPE = ModelShape(width=192, layers=4, heads=3, kv_heads=1, hidden=512, context=256)
+SHAPE = ModelShape(width=128, layers=3, heads=2, kv_heads=1, hidden=384, context=176)
 
 
 def pick_examples(

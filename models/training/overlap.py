@@ -79,9 +79,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", default="small")
     parser.add_argument("--work", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--model", type=Path, help="a GGUF file other than the run's own")
+    parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     work: Path = arguments.work
-    engine = LlamaCpp(work / f"midfill-{arguments.preset}-q8_0.gguf")
+    model: Path = arguments.model or work / f"midfill-{arguments.preset}-q8_0.gguf"
+    engine = LlamaCpp(model, arguments.threads)
     training = read_documents(work, "train")
     some = random.Random(0).sample(training, min(400, len(training)))
     results = {}
@@ -95,7 +98,8 @@ def main() -> None:
         known = known_hashes(answers, training)
         results[name] = summarise([longest_known_span(answer, known) for answer in answers])
         print(name, {key: value for key, value in results[name].items() if key != "longest_spans"})
-    (work / "overlap.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    record = f"overlap-{model.stem}.json" if arguments.model else "overlap.json"
+    (work / record).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
