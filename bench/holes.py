@@ -30,6 +30,7 @@ from rich.table import Table
 from midfill.context import CompletionContext, gather
 from midfill.engine import Engine, ModelInfo
 from midfill.engines.fake import FAKE_SCHEME, FakeEngine
+from midfill.errors import MidfillError
 from midfill.formats import Layout
 from midfill.settings import CompletionSettings, EngineSettings, Settings
 from midfill.syntax import parse
@@ -287,8 +288,11 @@ def main(
         engine = open_here(settings.engine)
         return await run(engine, settings, holes, systems or tuple(SYSTEMS), seed, progress)
 
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        figures, filled = asyncio.run(bench(progress))
+    try:
+        with Progress(console=Console(stderr=True), transient=True) as progress:
+            figures, filled = asyncio.run(bench(progress))
+    except MidfillError as error:
+        raise click.ClickException(str(error)) from error
     console = Console(width=None if Console().is_terminal else TABLE_WIDTH)
     console.print(table_of(figures["kinds"]), confidence_table_of(figures["confident"]))
     for example in _examples(filled, show):

@@ -183,3 +183,11 @@ def test_without_anything_to_cut_the_command_says_so(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["--model", "fake:", "--source", str(tmp_path)])
     assert result.exit_code == 1
     assert "There are no Python files here" in result.output
+
+
+def test_a_model_that_cannot_be_used_is_told_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("value = f(1)\n" * 200, "utf-8")
+    asked = ["--model", "fake:load=refuse", "--source", str(tmp_path), "--per-kind", "1"]
+    result = CliRunner().invoke(main, asked)
+    assert result.exit_code == 1
+    assert "The fake model refuses to load" in result.output
