@@ -1,6 +1,8 @@
 # Midfill's chores. CI runs the same targets.
 PYTHON ?= python3
 BIN := .venv/bin
+EMBEDDED = $(shell $(BIN)/python -c 'import midfill_models as m; print(m.embedded_model())')
+PRESET ?= small
 SOURCES := fim/midfill server/midfill_server models tests bench tools clients/vscode/generate.py
 
 .PHONY: help setup demo test check fix bench model vscode lock
@@ -27,8 +29,12 @@ fix: setup ## Let ruff mend what it can
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
 
-bench: setup ## Measure the engine on the embedded model
-	$(BIN)/python -m bench.engine
+bench: setup ## Measure speed and quality of MODEL (the embedded one by default)
+	$(BIN)/python -m bench.engine $(or $(MODEL),$(EMBEDDED))
+	$(BIN)/python -m bench.holes $(if $(MODEL),--model $(MODEL))
+
+model: ## Train a model: make model PRESET=nano, small or base
+	$(PYTHON) models/training/make_model.py --preset $(PRESET)
 
 vscode: setup ## Build the VS Code extension, clients/vscode/midfill.vsix (needs Node)
 	cd clients/vscode && npm ci --no-audit --no-fund && npm run package
