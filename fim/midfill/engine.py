@@ -42,6 +42,12 @@ class Sampling:
 
     Code Llama's `<EOT>` is not always marked: llama.cpp looks for it under another name (measured).
     """
+    copy: bool | None = None
+    """Whether what the prompt's text repeats is mixed into the model's distribution, where the engine can and
+    the temperature is 0. None: as is best for a model of its size."""
+    copy_from: tuple[str, ...] = ()
+    """Texts besides the prompt to copy from, such as the parts of the file that the prompt has no room for;
+    the nearest last. None of them may be in the prompt, or it would count twice."""
 
 
 @dataclass(frozen=True)

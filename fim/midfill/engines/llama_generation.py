@@ -9,9 +9,10 @@ from collections.abc import Generator
 from midfill.engine import Piece, StopReason
 from midfill.engines.llama_cache import PromptCache
 from midfill.engines.llama_context import Decoded
+from midfill.engines.llama_copy_sampling import CopyingGreedy, copies, copy_source
 from midfill.engines.llama_job import Job
 from midfill.engines.llama_load import Loaded
-from midfill.engines.llama_sampling import sampler_of
+from midfill.engines.llama_sampling import Sampler, sampler_of
 
 
 def generation(job: Job, loaded: Loaded, cache: PromptCache) -> Generator[Piece, None, None]:
@@ -55,7 +56,11 @@ def _draw(job: Job, loaded: Loaded, cache: PromptCache) -> Generator[Piece, None
     n_most = min(sampling.max_tokens, loaded.info.n_ctx - len(job.prompt))
     # Bytes that are no UTF-8 become U+FFFD; an incomplete character waits for its rest.
     text = codecs.getincrementaldecoder("utf-8")("replace")
-    sampler = sampler_of(sampling)
+    sampler: Sampler
+    if copies(sampling, model):
+        sampler = CopyingGreedy(copy_source(job.prompt, sampling, model), model, ends)
+    else:
+        sampler = sampler_of(sampling)
     try:
         while job.n_generated < n_most:
             if job.is_cancelled():

@@ -127,6 +127,11 @@ class LlamaModel:
         return self._count("context_length")
 
     @property
+    def n_parameters(self) -> int:
+        """Weights of the model, in numbers."""
+        return int(lc.llama_model_n_params(self._handle))
+
+    @property
     def kv_bytes_per_token(self) -> int:
         """Memory of one cell of the KV cache in half precision."""
         n_heads = max(1, self._count("attention.head_count"))
@@ -202,6 +207,30 @@ class LlamaModel:
             self._pieces[token] = known
         return known
 
+    def first_token(self, text: bytes) -> int | None:
+        """The longest token that `text` begins with; None if there is none. Never a control token.
+
+        One thread only: the engine's.
+        """
+        tokens, n_longest = self._tokens_of_text
+        for length in range(min(n_longest, len(text)), 0, -1):
+            token = tokens.get(text[:length])
+            if token is not None:
+                return token
+        return None
+
+    @cached_property
+    def _tokens_of_text(self) -> tuple[dict[bytes, int], int]:
+        """The token of each text, and the length of the longest."""
+        tokens: dict[bytes, int] = {}
+        for token in range(self.n_vocab):
+            kind = lc.llama_vocab_get_attr(self._vocabulary, token)
+            piece = b"" if kind & _NO_TEXT or token in self.end_ids else self.piece(token)
+            # What a byte spells too is better said by the token that is a text.
+            if piece and not (kind & lc.LLAMA_TOKEN_ATTR_BYTE and piece in tokens):
+                tokens[piece] = token
+        return tokens, max(map(len, tokens), default=0)
+
     def _render(self, token: int) -> bytes:
         while True:
             buffer = self._piece_buffer
@@ -276,6 +305,7 @@ def check_file(path: Path, *, needs_weights: bool = True) -> None:
 
 
 _HEADER = struct.Struct("<4sIQQ")  # magic, version, number of tensors, number of metadata entries
+_NO_TEXT = lc.LLAMA_TOKEN_ATTR_UNKNOWN | lc.LLAMA_TOKEN_ATTR_UNUSED | lc.LLAMA_TOKEN_ATTR_CONTROL
 _LONGEST_TEXT = 2**31 - 1 - 16  # llama_tokenize counts in int32.
 
 

@@ -1,0 +1,121 @@
+"""The most probable token where the text itself has a say beside the model.
+
+The model says how probable each token is; the text says which one followed in other places. The proposed
+token gets the probability that such proposals have been right with (`llama_copying.trust`), and the others
+share what is left in the model's proportions. So it stays a distribution, and the log-probabilities that are
+reported are those of the mixture.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from midfill.engine import Sampling
+from midfill.engines.llama_context import LlamaContext, Logits
+from midfill.engines.llama_copying import CopySource, Evidence, Opinion, Place, trust
+from midfill.engines.llama_model import LlamaModel
+from midfill.engines.llama_sampling import log_probability
+
+COPIES_BELOW_PARAMETERS = 1_000_000_000
+"""Models smaller than this copy unless the request says no. Measured with 3.5M parameters only; a large model
+sees the repetitions itself, so until it is measured there it is off."""
+
+
+def copies(sampling: Sampling, model: LlamaModel) -> bool:
+    """Whether the copy expert takes part in this request. Drawing by chance it never does."""
+    if sampling.temperature > 0:
+        return False
+    if sampling.copy is None:
+        return model.n_parameters < COPIES_BELOW_PARAMETERS
+    return sampling.copy
+
+
+def copy_source(prompt: Sequence[int], sampling: Sampling, model: LlamaModel) -> CopySource:
+    """What a generation after `prompt` may copy from: the prompt's own texts, and those of the request.
+
+    A prompt is texts between control tokens. If it ends in text, that is what stands before the caret, and
+    what comes after stands in front of it (SPM); else they are in the order of the file (PSM).
+    """
+    *others, first, after, last = (b"", b"", *_texts_of(prompt, model))
+    if last:
+        others.append(first)
+    given = [text.encode("utf-8", "replace") for text in sampling.copy_from]
+    return CopySource(last or first, after, [text for text in (*given, *others) if text])
+
+
+class CopyingGreedy:
+    """A `Sampler` that keeps the text it draws."""
+
+    def __init__(self, source: CopySource, model: LlamaModel, ends: Collection[int]) -> None:
+        self._source = source
+        self._model = model
+        self._ends = tuple(ends)
+        self._scratch: Logits = np.empty(0, np.float32)
+
+    def draw(self, context: LlamaContext) -> tuple[int, float]:
+        logits = context.logits()
+        if self._scratch.size != logits.size:
+            self._scratch = np.empty_like(logits)
+        top = int(logits.argmax())
+        chosen = Choice(top, log_probability(logits, top, self._scratch))
+        proposed = self._proposed(logits)
+        if proposed is not None:
+            chosen = self._reconsidered(*proposed, chosen, logits)
+        self._source.append(self._model.piece(chosen.token))
+        return chosen
+
+    def free(self) -> None:
+        pass
+
+    def _proposed(self, logits: Logits) -> tuple[int, Evidence] | None:
+        """The token that most places propose; of several the one whose place is nearest."""
+        places = self._source.places()
+        tokens = [self._token_of(place, logits) for place in places]
+        votes = Counter(token for token in tokens if token is not None)
+        if not votes:
+            return None
+        token, n_same = votes.most_common(1)[0]
+        asked = [place for place, of in zip(places, tokens, strict=True) if of == token]
+        strongest = max(asked, key=lambda place: place.n_rejoined)
+        return token, Evidence(strongest, n_same, len(places))
+
+    def _token_of(self, place: Place, logits: Logits) -> int | None:
+        if place.n_rejoined and self._ends:
+            return max(self._ends, key=lambda end: float(logits[end]))
+        return self._model.first_token(place.following)
+
+    def _reconsidered(self, token: int, evidence: Evidence, top: Choice, logits: Logits) -> Choice:
+        said = top.log_probability + float(logits[token] - logits[top.token])
+        other = top
+        if token == top.token:
+            self._scratch[token] = 0  # It holds the probabilities, up to a factor.
+            second = int(self._scratch.argmax())
+            other = Choice(second, top.log_probability + float(logits[second] - logits[top.token]))
+        opinion = Opinion(
+            said, other.log_probability, other.token in self._ends, self._source.is_untouched
+        )
+        trusted = trust(evidence, opinion)
+        left = math.log1p(-trusted) - math.log1p(-min(math.exp(said), 1 - 1e-6))
+        other = Choice(other.token, min(0.0, other.log_probability + left))
+        proposed = Choice(token, math.log(trusted))
+        return max(proposed, other, key=lambda choice: choice.log_probability)
+
+
+class Choice(NamedTuple):
+    """A token and the natural logarithm of its probability."""
+
+    token: int
+    log_probability: float
+
+
+def _texts_of(prompt: Sequence[int], model: LlamaModel) -> list[bytes]:
+    pieces = list(map(model.piece, prompt))
+    # A control token has no text of its own, which is how it is told from the others.
+    cuts = [idx for idx, piece in enumerate(pieces) if not piece]
+    starts = [0, *(cut + 1 for cut in cuts)]
+    return [b"".join(pieces[a:b]) for a, b in zip(starts, [*cuts, len(pieces)], strict=True)]
