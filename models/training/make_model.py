@@ -4,7 +4,7 @@
     make_model.py --preset small --minutes 60   an hour's sitting; run it again to go on
     make_model.py --preset small --release 12   a release from where the run is: 12 minutes of decay
 
-Needs nothing but Python: it makes the environment that `requirements/training.txt` pins, which is also the
+Needs nothing but Python 3.11: it makes the environment that `requirements/training.txt` pins, which is also the
 corpus. The work folder lies outside the repository, by default in the user's cache. `--install` copies the
 result into `midfill_models`.
 """
@@ -18,7 +18,6 @@ import os
 import shutil
 import subprocess
 import sys
-import venv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,12 +130,26 @@ def ensure_environment(folder: Path) -> Path:
     if python.exists() and stamp.exists() and stamp.read_text() == wanted:
         return python
     print(f"making the training environment in {folder} (PyTorch is large)", flush=True)
-    venv.create(folder, with_pip=True, clear=True)
+    subprocess.run([base_python(), "-m", "venv", "--clear", str(folder)], check=True)
     subprocess.run(
         [str(python), "-m", "pip", "install", "--quiet", "-r", str(REQUIREMENTS)], check=True
     )
     stamp.write_text(wanted)
     return python
+
+
+PYTHON_VERSION = (3, 11)
+"""What the requirements are frozen for; its standard library is part of the corpus."""
+
+
+def base_python() -> str:
+    if sys.version_info[:2] == PYTHON_VERSION:
+        return sys.executable
+    name = "python{}.{}".format(*PYTHON_VERSION)
+    found = shutil.which(name)
+    if found is None:
+        raise SystemExit(f"The training environment is pinned for {name}, which is not installed.")
+    return found
 
 
 def install(preset: str, work: Path) -> None:
