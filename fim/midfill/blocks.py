@@ -38,9 +38,13 @@ def opens_block(
     head, tail = document.lines[line][:column], document.lines[line][column:]
     if tail.strip():
         return False
-    if head.strip():
-        header = None if stands_alone(line) else header_at(document, language, line, column)
+    alone = stands_alone(line)
+    if alone and comment_alone(document, language, line) and head.strip():
+        return False
+    if head.strip() and not alone:
+        header = header_at(document, language, line, column)
     else:
+        # On a blank line, or behind a docstring, the header stands above.
         above = (n for n in range(line - 1, -1, -1) if document.lines[n].strip())
         last = next((n for n in above if not stands_alone(n)), None)
         header = None if last is None else header_at(document, language, last)
