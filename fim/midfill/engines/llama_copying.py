@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 MIN_MATCH = 3
 """Bytes before the point of generation that must be the same elsewhere. Two are the same everywhere."""
-MAX_MATCH = 32
+MAX_MATCH = 64
 """Of two places that are the same for longer than this, none counts more."""
 MAX_PLACES = 16
 """Places that are asked how the text goes on, the nearest first."""
@@ -143,27 +143,35 @@ def trust(evidence: Evidence, opinion: Opinion) -> float:
         + _TRUST["leaves line"] * (place.leaves_line and not is_end)
         + _TRUST["model ends"] * opinion.rival_ends
         + _TRUST["model ends word"] * (opinion.rival_ends and place.in_word and not is_end)
-        + _TRUST["model is silent"] * (opinion.rival_ends and opinion.is_first)
+        + _TRUST["first"] * opinion.is_first
     )
     return 1 / (1 + math.exp(-score))
 
 
 _TRUST = {
-    "always": -3.01,
-    "match": 0.43,  # per doubling of the bytes that match
-    "agreement": 2.15,  # share of the places that propose it
+    "always": -2.94,
+    "match": 0.38,  # per doubling of the bytes that match
+    "agreement": 2.16,  # share of the places that propose it
     "votes": 0.19,  # per doubling of their number
-    "model": 0.42,  # the model's log odds for it
-    "rival": -0.07,  # the model's log-probability of its best other token
-    "end": 0.85,  # it is the end, since what follows there is what stands after the caret
-    "rejoined": 0.70,  # per doubling of the bytes that do
-    "word": 0.90,  # it goes on with a word
-    "leaves line": -3.02,  # it begins a new line though the caret's goes on
-    "model ends": 0.90,  # the model would rather end
-    "model ends word": 0.43,  # and that in the middle of a word
-    "model is silent": 0.43,  # or before it has said anything
+    "model": 0.44,  # the model's log odds for it
+    "rival": -0.05,  # the model's log-probability of its best other token
+    "end": 0.93,  # it is the end, since what follows there is what stands after the caret
+    "rejoined": 0.71,  # per doubling of the bytes that do
+    "word": 0.96,  # it goes on with a word
+    "leaves line": -2.77,  # it begins a new line though the caret's goes on
+    "model ends": 0.99,  # the model would rather end
+    "model ends word": 0.36,  # and that in the middle of a word
+    "first": 0.55,  # nothing has been generated yet
 }
-"""A logistic regression of "was the proposed token the right one?"."""
+"""A logistic regression of "was the proposed token the right one?", in natural units.
+
+Fitted on 10,504 proposals at 900 holes (ends of lines, inside lines, expressions in equal parts) in code that
+the model was not trained on and that no figure below comes from: pip's own, Midfill's, and the corpus'
+validation modules; once with the prompt to copy from and once with 32 KB of the file; ridge 1. The model: 3.5M
+parameters, 28.9M tokens. On 750 other holes, in what training holds out, 5,322 tokens cost 1.75 nats instead
+of 2.07, and 63 % of the most probable ones were right instead of 55 %; where the trust was said to be 0.1,
+0.5 and 0.9, it was within 0.07 of that.
+"""
 
 _SURE = 1e-6
 _LEAST_ODDS = -9.0
