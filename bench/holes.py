@@ -280,7 +280,11 @@ def main(
     settings = Settings(
         EngineSettings(model=model or str(embedded_model()), n_threads=threads),
         CompletionSettings(
-            max_prefix_tokens=prefix_tokens, max_suffix_tokens=suffix_tokens, layout=layout
+            max_prefix_tokens=prefix_tokens,
+            max_suffix_tokens=suffix_tokens,
+            layout=layout,
+            # Everything is wanted here; what the gate lets through is a system of its own.
+            min_confidence=0.0,
         ),
     )
 

@@ -108,6 +108,19 @@ class Midfill:
         return Answer(found.text, ms, found.generation, found.usage, confidence)
 
 
+class Unasked(Midfill):
+    """The product where nobody asked: only what the model is sure enough of."""
+
+    async def answer(self, context: CompletionContext) -> Answer:
+        """What an editor shows while a person types."""
+        found, *_ = await self._completer.completion(context)
+        is_sure = (
+            found.confidence is None or found.confidence >= CompletionSettings().min_confidence
+        )
+        answer = await super().answer(context)
+        return answer if is_sure else replace(answer, text="")
+
+
 class ModelRaw:
     """The same generation with the same stop rule, and no filter."""
 
@@ -164,6 +177,7 @@ class CopyOrMidfill:
 
 SYSTEMS: Mapping[str, Callable[[Completer], System]] = {
     "midfill": Midfill,
+    "midfill-unasked": Unasked,
     "model-raw": ModelRaw,
     "copy": Copy,
     "copy-or-midfill": CopyOrMidfill,

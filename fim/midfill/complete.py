@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from midfill.context import CompletionContext
 from midfill.engine import Engine, Piece, Sampling, StopReason, Usage
@@ -26,6 +27,9 @@ class Completion:
     model: str
     layout: Layout
     usage: Usage
+    confidence: float | None
+    """The probability that the model gave to the first line of what the filters left, or of all that it said if
+    they left nothing; None where the engine does not tell."""
     prompt_ms: float
     """Time to build the prompt, tokenising included."""
     filter_ms: float
@@ -50,11 +54,20 @@ async def complete(
     prompt_ms = _ms_since(started)
     sampling = Sampling(max_tokens, stop_ids=prompt.end_ids)
     deadline = started + settings.time_limit_ms / 1000
-    generation, usage = await _generate(context, engine, prompt.ids, sampling, deadline)
+    said = await _generate(context, engine, prompt.ids, sampling, deadline)
     generated = time.perf_counter()
-    text = filtered(generation, context).replace("\n", context.line_ending)
+    text = filtered(said.text, context)
+    confidence = said.confidence(text or said.text)
+    is_sure = confidence is None or confidence >= settings.min_confidence
     return Completion(
-        text, generation, model.name, prompt.layout, usage, prompt_ms, _ms_since(generated)
+        (text if is_sure else "").replace("\n", context.line_ending),
+        said.text,
+        model.name,
+        prompt.layout,
+        said.usage,
+        confidence,
+        prompt_ms,
+        _ms_since(generated),
     )
 
 
@@ -67,27 +80,54 @@ def stop_reason(text: str, context: CompletionContext) -> StopReason:
     return "block" if limit_scope(ended, context) != ended else ""
 
 
+@dataclass
+class _Said:
+    """A generation as it grows."""
+
+    text: str = ""
+    usage: Usage = field(default_factory=Usage)
+    logprobs: list[tuple[int, float]] = field(default_factory=list)
+    """Of each piece: where it begins in the text, and the sum over its tokens."""
+
+    def take(self, piece: Piece) -> None:
+        if piece.logprobs:
+            self.logprobs.append((len(self.text), sum(piece.logprobs)))
+        self.text += piece.text
+        self.usage = piece.usage
+
+    def confidence(self, text: str) -> float | None:
+        """The probability of the first line of `text` that is not blank; `text` is a beginning of the whole."""
+        blank = len(text) - len(text.lstrip())
+        end = blank + len(text[blank:].partition("\n")[0])
+        if not self.logprobs:
+            return None
+        return math.exp(sum(logprob for start, logprob in self.logprobs if start < end))
+
+    def ended(self, reason: StopReason) -> _Said:
+        self.usage = replace(self.usage, stop_reason=reason)
+        return self
+
+
 async def _generate(
     context: CompletionContext,
     engine: Engine,
     prompt_ids: Sequence[int],
     sampling: Sampling,
     deadline: float,
-) -> tuple[str, Usage]:
+) -> _Said:
     """The generation up to where it stops being useful, and its cost."""
-    text, usage = "", Usage()
+    said = _Said()
     pieces = engine.generate(prompt_ids, sampling)
     try:
         while True:
-            piece = await _next(pieces.__anext__(), deadline)
-            text, usage = text + piece.text, piece.usage
-            reason = usage.stop_reason or stop_reason(text, context)
+            said.take(await _next(pieces.__anext__(), deadline))
+            reason = said.usage.stop_reason or stop_reason(said.text, context)
             if reason:
-                return text, replace(usage, stop_reason=reason)
+                return said.ended(reason)
     except asyncio.TimeoutError:
-        return text, replace(usage, stop_reason="time")
+        return said.ended("time")
     except StopAsyncIteration:
-        return text, replace(usage, stop_reason="cancelled")
+        return said.ended("cancelled")
     finally:
         await pieces.aclose()
 

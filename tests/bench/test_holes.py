@@ -146,7 +146,7 @@ async def test_a_recording_engine_is_an_engine_that_remembers() -> None:
     passed = [piece async for piece in engine.generate(prompt, Sampling(20))]
     assert engine.pieces == passed
     assert "".join(piece.text for piece in passed) == "abcdef"
-    assert passed[0].logprobs == (math.log(0.9),) * 3
+    assert passed[0].logprobs == (math.log(0.99),) * 3
     await engine.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import replace
 
 import pytest
@@ -73,6 +74,29 @@ async def test_what_is_not_needed_is_not_generated(
     found = await completed("x = ║", engine, settings)
     assert found.usage.stop_reason == reason
     assert found.usage.tokens_generated <= max_generated
+
+
+@pytest.mark.parametrize(
+    ("marked", "script", "min_confidence", "text"),
+    [
+        pytest.param("x = ║", "abcd", 0.1, "", id="unsure"),
+        pytest.param("x = ║", "abcd", 0.0, "abcd", id="all-is-wanted"),
+        pytest.param("x = ║", "abc", 0.1, "abc", id="sure-enough"),
+        pytest.param(
+            "x = f(║), b, c, d)", "abc), b, c, d)", 0.1, "abc", id="what-is-cut-does-not-count"
+        ),
+        pytest.param(
+            "def f():║\n", "\n a\n bcdefghi", 0.05, "\n a\n bcdefghi", id="first-line-counts"
+        ),
+    ],
+)
+async def test_what_the_model_is_unsure_of_is_not_shown(
+    marked: str, script: str, min_confidence: float, text: str
+) -> None:
+    # Half for each byte: 0.125 for three, 0.0625 for four.
+    engine = FakeEngine(script, piece_chars=1, logprob=math.log(0.5))
+    settings = replace(SETTINGS, min_confidence=min_confidence)
+    assert (await completed(marked, engine, settings)).text == text
 
 
 async def test_a_block_stops_at_its_end() -> None:

@@ -80,7 +80,7 @@ class FakeEngine:
         piece_delay_s: float = 0.0,
         batch_delay_s: float = 0.0,
         n_ctx: int = 16384,
-        logprob: float = math.log(0.9),
+        logprob: float = math.log(0.99),
         load: Callable[[], None] = lambda: None,
     ) -> None:
         self.requests: list[Asked] = []

@@ -51,7 +51,8 @@ def command(
         raise click.NoSuchOption(place)
     where = read_place(place, language)
     settings = Settings(EngineSettings(model=model, url=url, host_linger_s=LINGER_S))
-    completion = settings.completion
+    # Who asks wants to see what there is, sure or not.
+    completion = replace(settings.completion, min_confidence=0.0)
     if layout:
         completion = replace(completion, layout=layout)
     if max_tokens:
@@ -84,6 +85,7 @@ def report(found: Completion, total_ms: float) -> dict[str, Any]:
         "generation": found.generation,
         "model": found.model,
         "layout": found.layout,
+        "confidence": found.confidence and round(found.confidence, 4),
         "stop_reason": usage["stop_reason"],
         "tokens": {name: usage[f"tokens_{name}"] for name in ("reused", "evaluated", "generated")},
         "ms": {

@@ -90,6 +90,8 @@ async def _show(document: Document, path: Path, count: int, settings: Settings) 
             console.print(_line(document, hole, found))
             same = found.text == truth.rstrip()
             verdict = "as in the file" if same else f"the file says {truth}"
+            if not found.text:
+                verdict += "; nothing is shown rather than something unsure or wrong"
             console.print(Text(_timings(found, first_ms, verdict), style="dim"))
             found, next_ms = await _completed(document, hole, 1, engine, settings)
             console.print(Text(_timings(found, next_ms, "one key later\n"), style="dim"))

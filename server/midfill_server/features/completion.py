@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lsprotocol import types as lsp
@@ -89,7 +90,10 @@ async def _answer(
 
 async def _completed(snapshot: Snapshot, offset: int, by_hand: bool) -> Completion:
     settings = snapshot.settings.completion
-    if not by_hand:
+    if by_hand:
+        # Who asks wants to see what there is.
+        settings = replace(settings, min_confidence=0.0)
+    else:
         await asyncio.sleep(settings.debounce_ms / 1000)
     context = gather(snapshot.document, offset, snapshot.syntax)
     return await complete(context, snapshot.engine, settings)
