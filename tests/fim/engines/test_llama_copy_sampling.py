@@ -100,9 +100,9 @@ async def test_it_ends_where_the_text_after_the_caret_follows(engine: LlamaEngin
 
 
 async def test_it_copies_from_the_texts_of_the_request(engine: LlamaEngine) -> None:
-    prompt = await _prompt(engine, "print(lines_", "\n")
+    prompt = await _prompt(engine, "def lines_of(path):\n    return path.read_", "\n")
     text, _ = await _generate(engine, prompt, Sampling(40, copy=True, copy_from=("", CODE)))
-    assert text.startswith("of(path))\n")
+    assert text.startswith("text().split()\n")
 
 
 # What it leaves alone

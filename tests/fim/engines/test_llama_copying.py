@@ -60,7 +60,15 @@ def test_it_follows_what_is_generated() -> None:
     source = CopySource(b"self.name = name\nself.")
     assert [place.following for place in source.places()] == [b"name = name\nself."]
     source.append(b"na")
-    assert source.places() == [Place(7, b"me = name\nself.na", 0, in_word=True, leaves_line=False)]
+    assert source.places() == [Place(7, b"me = name\nself.", 0, in_word=True, leaves_line=False)]
+
+
+def test_it_never_follows_what_was_generated() -> None:
+    source = CopySource(b"a = 1\n")
+    source.append(b"b = 2\nb")
+    assert source.places() == []
+    source.append(b" = ")
+    assert [place.following for place in source.places()] == [b"1\n"]
 
 
 @pytest.mark.parametrize(
@@ -121,16 +129,16 @@ def test_places_are_those_of_a_plain_search(
     for part in generated:
         source.append(part)
     actual = [(place.n_matched, place.following) for place in source.places()]
-    assert actual == _searched_plainly([*others, after, before + b"".join(generated)])
+    assert actual == _searched_plainly([*others, after, before], before + b"".join(generated))
 
 
-def _searched_plainly(texts: list[bytes]) -> list[tuple[int, bytes]]:
-    """Every place in every text compared byte by byte, the nearest first."""
-    tail = texts[-1]
+def _searched_plainly(texts: list[bytes], tail: bytes) -> list[tuple[int, bytes]]:
+    """Every place in every text compared with the tail byte by byte, the nearest first."""
     found: list[tuple[int, bytes]] = []
     for text_idx in reversed(range(len(texts))):
         text = texts[text_idx]
-        last = len(text) - 1 if text_idx == len(texts) - 1 else len(text)
+        is_own = text_idx == len(texts) - 1 and text == tail
+        last = len(text) - is_own
         for stop in range(last, 0, -1):
             n_matched = 0
             while n_matched < min(stop, len(tail), MAX_MATCH) and (
