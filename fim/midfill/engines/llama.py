@@ -26,6 +26,7 @@ from pathlib import Path
 
 from midfill.engine import ModelInfo, Piece, Sampling, Usage
 from midfill.engines.llama_cache import PromptCache
+from midfill.engines.llama_copy_sampling import prepare
 from midfill.engines.llama_generation import generation
 from midfill.engines.llama_job import AbortFlag, Job
 from midfill.engines.llama_load import Loaded, load
@@ -170,6 +171,7 @@ class LlamaEngine:
             return
         try:
             cache = self._cache = PromptCache(loaded.context)
+            prepare(loaded.model)
             while (job := self._requests.get()) is not None:
                 self._run(job, loaded, cache)
         finally:

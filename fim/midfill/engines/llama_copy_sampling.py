@@ -4,6 +4,23 @@ The model says how probable each token is; the text says which one followed in o
 token gets the probability that such proposals have been right with (`llama_copying.trust`), and the others
 share what is left in the model's proportions. So it stays a distribution, and the log-probabilities that are
 reported are those of the mixture.
+
+Filled exactly, of 200 ends of lines, 200 holes inside lines and 200 expressions that nothing was fitted or
+chosen on (`bench.holes_items`, seed 29; a stand-in model of 3.5M parameters; cut as an editor shows it):
+
+| | end of line | in line | expression |
+|---|---|---|---|
+| the model alone | .075 | .185 | .210 |
+| the nearest longest repetition in the prompt | .120 | .135 | .130 |
+| that where 12 characters repeat, else the model | .135 | .190 | .185 |
+| whichever of the two the model finds likelier, weighed with the match | .125 | .145 | .170 |
+| **the mixture** | .125 | .305 | .280 |
+| **the mixture, with 32 KB of the rest of the file** | .160 | .390 | .320 |
+
+95 % intervals are .04 to .07 either way. Of the 600 the mixture gains 63 over the model and loses 15. At ends of
+lines it is not shown to be better than plain copying. The stand-in may have been trained on some of the packages;
+on the 124 holes in what it surely was not, the model has .045 / .114 / .139, the repetition .114 / .159 / .111,
+the mixture .091 / .250 / .250. A head start for what is copied gained nothing (450 other holes).
 """
 
 from __future__ import annotations
@@ -33,6 +50,12 @@ def copies(sampling: Sampling, model: LlamaModel) -> bool:
     if sampling.copy is None:
         return model.n_parameters < COPIES_BELOW_PARAMETERS
     return sampling.copy
+
+
+def prepare(model: LlamaModel) -> None:
+    """Make the model's table of texts, where requests will ask for it, before the first one waits for it."""
+    if copies(Sampling(max_tokens=1), model):
+        model.first_token(b"")
 
 
 def copy_source(prompt: Sequence[int], sampling: Sampling, model: LlamaModel) -> CopySource:
