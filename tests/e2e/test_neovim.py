@@ -30,6 +30,7 @@ vim.lsp.config('midfill', {{
   cmd = {{ {python!r}, '-m', 'midfill_server', 'serve', '--model', {model!r} }},
   init_options = {{ engine = {{ hostLingerS = 0 }} }},
 }})
+vim.api.nvim_create_autocmd('LspAttach', {{ callback = function() vim.g.attached = true end }})
 vim.lsp.enable('midfill')
 vim.lsp.inline_completion.enable()
 vim.keymap.set('i', '<Tab>', function()
@@ -48,7 +49,8 @@ def nvim(
     init.write_text(INIT.format(client=str(CLIENT), python=sys.executable, model=request.param))
     source.write_text("def add(a, b):\n    pass\n")
     editor = Nvim(NVIM, init, source, tmp_path / "nvim.sock")
-    wait_for(lambda: editor.lua("return #vim.lsp.get_clients({ bufnr = 0 })"))
+    # Keys typed before the server is attached ask nothing, and are not asked for again.
+    wait_for(lambda: editor.lua("return vim.g.attached"))
     yield editor
     server = psutil.Process(editor.process.pid).children(recursive=True)
     assert server
