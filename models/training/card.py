@@ -18,6 +18,13 @@ from training.evaluate import table
 from training.export import load_checkpoint
 from training.presets import ModelShape
 
+PURPOSES = {
+    "tiny": "It tests the pipeline and knows nothing.",
+    "nano": "It is for tests: it has the right shape, control tokens and speed, and knows next to nothing.",
+    "small": "It is what Midfill completes with when no other model is named.",
+    "base": "It is what a machine with a GPU can make of the same corpus.",
+}
+
 
 def plot_losses(log: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Validation losses over tokens seen, in nats per token."""
@@ -84,8 +91,8 @@ def write_card(preset: str, work: Path) -> str:
 # midfill-{preset}
 
 A fill-in-the-middle model for Python, small enough to travel with Midfill. It continues what
-stands around the caret; it does not know libraries, and it is no chat model. This card was written
-by `models/training/card.py` from the records of the run.
+stands around the caret; it does not know libraries, and it is no chat model. {PURPOSES[preset]}
+This card was written by `models/training/card.py` from the records of the run.
 
 | | |
 |---|---|
@@ -100,8 +107,8 @@ by `models/training/card.py` from the records of the run.
 ## Data
 
 {n_bytes / 1e6:.1f} MB of Python: the standard library and {len(trained) - 1} permissively licensed
-packages that the training environment installs. `models/training/manifest.json` lists versions,
-licences and hashes. Never trained on: the packages {", ".join(held["packages"])},
+packages, all from what the training environment installs and `models/training/manifest.json` lists
+with versions, licences and hashes. Never trained on: the packages {", ".join(held["packages"])},
 and of the standard library {", ".join(held["stdlib"])}.
 
 ## Held-out results

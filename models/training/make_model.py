@@ -15,6 +15,7 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -87,7 +88,7 @@ def run_pipeline(
     """Run what is not done; False where the training goal was not reached in this sitting."""
     work.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "PYTHONPATH": str(MODELS), "PYTHONDONTWRITEBYTECODE": "1"}
-    fingerprint = hashlib.sha256((TRAINING / "presets.toml").read_bytes()).hexdigest()
+    fingerprint = hashlib.sha256(preset_text(preset).encode()).hexdigest()
     renewed = False
     for number, step in enumerate(pipeline, 1):
         parts = [
@@ -136,6 +137,15 @@ def ensure_environment(folder: Path) -> Path:
     )
     stamp.write_text(wanted)
     return python
+
+
+def preset_text(preset: str) -> str:
+    """The preset's own table, as text: other presets may change without this one being made anew."""
+    text = (TRAINING / "presets.toml").read_text(encoding="utf-8")
+    section = re.search(rf"^\[{re.escape(preset)}\].*?(?=^\[|\Z)", text, re.MULTILINE | re.DOTALL)
+    if section is None:
+        raise SystemExit(f"There is no preset {preset!r} in {TRAINING / 'presets.toml'}.")
+    return section[0]
 
 
 PYTHON_VERSION = (3, 11)

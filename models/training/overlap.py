@@ -1,8 +1,8 @@
 """Overlap: how much of what the model says it has by heart.
 
-A model trained on licensed text for many passes will repeat some of it. This asks it to continue held-out
-files (what users will see) and training files (the worst case), and finds the longest spans of its answers
-that stand letter for letter in the training text.
+A model trained on licensed text for many passes will repeat some of it. This asks it to continue
+held-out files (what users will see) and training files (the worst case), and finds the longest
+spans of its answers that stand letter for letter, white space aside, in the training text.
 """
 
 from __future__ import annotations
@@ -24,10 +24,18 @@ from training.evaluate import LlamaCpp, cut_holes
 WINDOW = 32
 """Characters. Shorter spans are idioms: `for index, value in enumerate(` has 31."""
 
+MIN_DISTINCT = 10
+"""Different characters in a window, below which it is a ruler or a row of zeros, not a passage."""
+
 HASH_BASE = np.uint64(0x9E3779B97F4A7C15 | 1)
 N_PROMPTS, MAX_TOKENS = 150, 96
 
 Hashes = npt.NDArray[np.uint64]
+
+
+def normalised(text: str) -> str:
+    """White space does not make a passage longer, nor another one."""
+    return " ".join(text.split())
 
 
 def window_hashes(text: str) -> Hashes:
@@ -44,10 +52,10 @@ def window_hashes(text: str) -> Hashes:
 
 def known_hashes(answers: Sequence[str], documents: Iterable[Document]) -> Hashes:
     """Those windows of the answers that occur in the documents, sorted."""
-    wanted = np.unique(np.concatenate([window_hashes(answer) for answer in answers]))
+    wanted = np.unique(np.concatenate([window_hashes(normalised(answer)) for answer in answers]))
     is_known = np.zeros(len(wanted), bool)
     for document in documents:
-        hashes = window_hashes(document.text)
+        hashes = window_hashes(normalised(document.text))
         at = np.minimum(np.searchsorted(wanted, hashes), len(wanted) - 1)
         is_known[at[wanted[at] == hashes]] = True
     return np.asarray(wanted[is_known], np.uint64)
@@ -55,10 +63,12 @@ def known_hashes(answers: Sequence[str], documents: Iterable[Document]) -> Hashe
 
 def longest_known_span(answer: str, known: Hashes) -> str:
     """The longest part of an answer all of whose windows occur in the training text; "" below one window."""
+    answer = normalised(answer)
     data = answer.encode()
     best = run = end = 0
     for index, is_known in enumerate(np.isin(window_hashes(answer), known)):
-        run = run + 1 if is_known else 0
+        is_passage = is_known and len(set(data[index : index + WINDOW])) >= MIN_DISTINCT
+        run = run + 1 if is_passage else 0
         if run > best:
             best, end = run, index + WINDOW
     return data[end - best - WINDOW + 1 : end].decode(errors="replace") if best else ""

@@ -263,13 +263,14 @@ def test_copying(training: Training, prefix: str, suffix: str, expected: str) ->
 def test_overlap_finds_the_longest_verbatim_span(training: Training) -> None:
     overlap, document = training("overlap"), training("corpus").Document
     known = "def quite_a_long_function_name(argument_one, argument_two):"
-    answers = [f"xx {known} yy", "short and new, nothing in common with it at all"]
-    documents = [document("p", "p.py", "train", False, f"import os\n{known}\n    pass\n")]
+    ruler = "-" * 60
+    answers = [f"xx\n  {known} yy", "short and new, nothing in common with it at all", ruler]
+    documents = [document("p", "p.py", "train", False, f"import os\n{known}\n    pass\n{ruler}")]
     spans = [
         overlap.longest_known_span(answer, overlap.known_hashes(answers, documents))
         for answer in answers
     ]
-    assert spans == [known, ""]
+    assert spans == [f" {known} ", "", ""]
 
 
 # The pipeline
