@@ -15,16 +15,6 @@ import msgpack
 T = TypeVar("T")
 
 
-def wait_for(ask: Callable[[], T], seconds: float = 60.0) -> T:
-    """The first answer that is true."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if value := ask():
-            return value
-        time.sleep(0.02)
-    raise AssertionError("it did not come")
-
-
 class Nvim:
     """One editor with one file open. `quit` it."""
 
@@ -35,12 +25,23 @@ class Nvim:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        wait_for(address.exists)
+        while not address.exists():
+            assert self.process.poll() is None, "the editor does not start"
+            time.sleep(0.02)
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.connect(str(address))
         self._socket.settimeout(60)
         self._unpacker = msgpack.Unpacker()
         self._ids = itertools.count(1)
+
+    def wait_for(self, ask: Callable[[], T], seconds: float = 60.0) -> T:
+        """The first answer that is true; if none comes, what the editor is at is told."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if value := ask():
+                return value
+            time.sleep(0.02)
+        raise AssertionError(f"it did not come: {self.lua(_STATE)}")
 
     def lua(self, program: str, *arguments: Any) -> Any:
         """Run a Lua program in the editor; its `...` are the arguments."""
@@ -99,3 +100,19 @@ class Nvim:
             data = self._socket.recv(1 << 16)
             assert data, "the editor has gone"
             self._unpacker.feed(data)
+
+
+_STATE = """
+local clients = {}
+for _, client in ipairs(vim.lsp.get_clients()) do
+  clients[#clients + 1] = { client.name, client.initialized, client.attached_buffers, client.requests }
+end
+return vim.inspect({
+  clients = clients,
+  mode = vim.api.nvim_get_mode(),
+  filetype = vim.bo.filetype,
+  cursor = vim.api.nvim_win_get_cursor(0),
+  lines = vim.api.nvim_buf_get_lines(0, 0, -1, false),
+  messages = vim.api.nvim_exec2('messages', { output = true }).output,
+})
+"""

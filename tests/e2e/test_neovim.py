@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from neovim import find
-from nvim_client import Nvim, wait_for
+from nvim_client import Nvim
 
 NVIM = find()
 CLIENT = Path(__file__).parents[2] / "clients" / "nvim"
@@ -50,7 +50,7 @@ def nvim(
     source.write_text("def add(a, b):\n    pass\n")
     editor = Nvim(NVIM, init, source, tmp_path / "nvim.sock")
     # Keys typed before the server is attached ask nothing, and are not asked for again.
-    wait_for(lambda: editor.lua("return vim.g.attached"))
+    editor.wait_for(lambda: editor.lua("return vim.g.attached"))
     yield editor
     server = psutil.Process(editor.process.pid).children(recursive=True)
     assert server
@@ -71,11 +71,11 @@ def _is_host_of(process: psutil.Process, tmp_path: Path) -> bool:
 @pytest.mark.parametrize("nvim", ["fake:text=turn a %2B b"], indirect=True)
 def test_ghost_text_is_drawn_and_taken(nvim: Nvim) -> None:
     nvim.keys("2GS    re")
-    assert wait_for(nvim.ghost) == "turn a + b"
+    assert nvim.wait_for(nvim.ghost) == "turn a + b"
     assert nvim.screen(2) == "        return a + b"
     assert nvim.lines()[1] == "        re"
     nvim.keys("<Tab>")
-    wait_for(lambda: nvim.lines()[1] == "        return a + b")
+    nvim.wait_for(lambda: nvim.lines()[1] == "        return a + b")
     assert not nvim.ghost()
 
 
@@ -87,6 +87,6 @@ def test_the_embedded_model_completes_in_neovim(nvim: Nvim) -> None:
     )
     nvim.keys("<C-u>def isfile(path):<CR>return os.pa")
     before = nvim.lines()[-1]
-    text = wait_for(nvim.ghost)
+    text = nvim.wait_for(nvim.ghost)
     nvim.keys("<Tab>")
-    wait_for(lambda: nvim.lines()[-1] == before + text)
+    nvim.wait_for(lambda: nvim.lines()[-1] == before + text)
