@@ -52,7 +52,12 @@ async def complete(
     budget = budget_of(model, settings, max_tokens)
     prompt = await render(context, format_of(model), engine.tokenize, budget, settings.layout)
     prompt_ms = _ms_since(started)
-    sampling = Sampling(max_tokens, stop_ids=prompt.end_ids)
+    sampling = Sampling(
+        max_tokens,
+        stop_ids=prompt.end_ids,
+        copy=_COPYING[settings.copying],
+        copy_from=prompt.left_out,
+    )
     deadline = started + settings.time_limit_ms / 1000
     said = await _generate(context, engine, prompt.ids, sampling, deadline)
     generated = time.perf_counter()
@@ -69,6 +74,9 @@ async def complete(
         prompt_ms,
         _ms_since(generated),
     )
+
+
+_COPYING = {"auto": None, "on": True, "off": False}
 
 
 def stop_reason(text: str, context: CompletionContext) -> StopReason:

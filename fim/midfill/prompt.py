@@ -23,6 +23,11 @@ STEP_CHARS = 1024
 STEP_TOKENS = 64
 """The window's first line, character or token is a multiple of its step, so it moves once in a while and far."""
 
+LEFT_OUT_PREFIX_CHARS = 20_000
+LEFT_OUT_SUFFIX_CHARS = 12_000
+"""How much of the rest of the file is told to an engine that copies: with it .390 instead of .305 of the holes
+inside a line were right (200 holes, 3.5M parameters); more costs time with every token."""
+
 CONTROL_TOKENS = 8
 """Room kept for the control tokens of a prompt; no family uses more."""
 
@@ -43,6 +48,8 @@ class Prompt:
     layout: Layout
     end_ids: tuple[int, ...]
     """Tokens that end the generation."""
+    left_out: tuple[str, ...]
+    """What of the file the prompt had no room for, the nearest to the caret last."""
 
 
 def budget_of(model: ModelInfo, settings: CompletionSettings, max_tokens: int) -> Budget:
@@ -83,7 +90,10 @@ async def render(
     }
     layout = prompt_format.layout(layout)
     ids = tuple(prompt_format.lay_out(layout, parts))
-    return Prompt(ids, layout, prompt_format.end_ids)
+    before = context.prefix[: len(context.prefix) - len(prefix)][-LEFT_OUT_PREFIX_CHARS:]
+    after = context.suffix[len(suffix) :][:LEFT_OUT_SUFFIX_CHARS]
+    left_out = tuple(text for text in (after, before) if text)
+    return Prompt(ids, layout, prompt_format.end_ids, left_out)
 
 
 def prefix_window(prefix: str, max_chars: int) -> str:

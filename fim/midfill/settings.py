@@ -55,6 +55,8 @@ class CompletionSettings:
     """Tokens of the text before the caret that the model reads at most."""
     max_suffix_tokens: int = 512
     """Tokens of the text after the caret that the model reads at most."""
+    copying: Literal["auto", "on", "off"] = "auto"
+    """Whether what the file repeats is mixed into what the model says. `auto`: for models below 1B parameters."""
     layout: Literal["spm", "psm"] = "spm"
     """Order of the prompt. `spm`: suffix first, so that typing adds only a token or two; `psm`: prefix first."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 
@@ -74,6 +75,21 @@ async def test_what_is_not_needed_is_not_generated(
     found = await completed("x = ║", engine, settings)
     assert found.usage.stop_reason == reason
     assert found.usage.tokens_generated <= max_generated
+
+
+@pytest.mark.parametrize(("copying", "copy"), [("auto", None), ("on", True), ("off", False)])
+async def test_the_engine_is_told_what_to_copy_from(
+    copying: Literal["auto", "on", "off"], copy: bool | None
+) -> None:
+    engine = FakeEngine("")
+    lines = "".join(f"name_{number} = {number}\n" for number in range(900))
+    await completed(f"{lines}║", engine, replace(SETTINGS, copying=copying))
+    (asked,) = engine.requests
+    assert asked.sampling.copy is copy
+    (rest,) = asked.sampling.copy_from
+    assert lines.startswith(rest)
+    assert lines.endswith(asked.prefix)
+    assert 0 < len(rest) + len(asked.prefix) <= len(lines)
 
 
 @pytest.mark.parametrize(

@@ -153,3 +153,18 @@ def test_lines_too_long_for_the_window_are_cut_in_steps() -> None:
 )
 def test_the_suffix_ends_after_a_whole_line(suffix: str, max_chars: int, window: str) -> None:
     assert suffix_window(suffix, max_chars) == window
+
+
+async def test_what_does_not_fit_is_told_nearest_last() -> None:
+    prompt = await prompt_of(f"{LINES}║{LINES}", "psm", Budget(200, 100))
+    after, before = prompt.left_out
+    assert LINES.startswith(before)
+    assert LINES.endswith(after)
+    split = prompt.ids.index(SUF)
+    read = len(before) + split - 2, len(after) + len(prompt.ids) - split - 2
+    # No text is both in the prompt and told again; what was cut to hold the budget to the token is in neither.
+    assert all(0 < n_chars <= len(LINES) for n_chars in read)
+
+
+async def test_nothing_is_left_out_of_a_short_file() -> None:
+    assert (await prompt_of("a║b", "psm")).left_out == ()

@@ -35,6 +35,8 @@ _STOP_TYPES: Mapping[StopReason, str] = MappingProxyType(
     {"eot": "eos", "budget": "limit", "context": "limit", "": ""}
 )
 _MAX_STOP_IDS = 64
+_MAX_COPY_CHARS = 64_000
+"""Of all texts to copy from together: twice what a completion sends."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,13 @@ def write_request(prompt: Sequence[int], sampling: Sampling, *, ours: bool) -> J
         "timings_per_token": True,
         "n_probs": 1,
     }
-    return body | {"stop_ids": list(sampling.stop_ids)} if ours else body
+    if not ours:
+        return body
+    return body | {
+        "stop_ids": list(sampling.stop_ids),
+        "copy": sampling.copy,
+        "copy_from": [without_surrogates(text) for text in sampling.copy_from],
+    }
 
 
 def read_request(body: object, model: ModelInfo) -> Request:
@@ -100,7 +108,7 @@ def read_request(body: object, model: ModelInfo) -> Request:
     """
     if not isinstance(body, dict):
         raise EngineRefused("The body must be a JSON object.")
-    known = {"prompt", "stop_ids", *_NUMBERS, *_FLAGS}
+    known = {"prompt", "stop_ids", "copy", "copy_from", *_NUMBERS, *_FLAGS}
     if unknown := body.keys() - known:
         raise EngineRefused(f"There is no field {min(unknown)[:40]!r}.")
     prompt = _ids(body, "prompt", model)
@@ -123,6 +131,8 @@ def read_request(body: object, model: ModelInfo) -> Request:
         top_p=numbers["top_p"],
         seed=int(numbers["seed"]),
         stop_ids=stop_ids,
+        copy=_copy(body),
+        copy_from=_copy_from(body),
     )
     return Request(prompt, sampling, flags["stream"], int(numbers["n_probs"]))
 
@@ -255,6 +265,22 @@ def _ids(body: Json, name: str, model: ModelInfo) -> tuple[int, ...]:
     if not all(0 <= token <= most for token in ids):
         raise EngineRefused(f'"{name}" may hold ids from 0 to {most} only.')
     return tuple(ids)
+
+
+def _copy(body: Json) -> bool | None:
+    value = body.get("copy")
+    if value is not None and not isinstance(value, bool):
+        raise EngineRefused('"copy" must be true, false or null.')
+    return value
+
+
+def _copy_from(body: Json) -> tuple[str, ...]:
+    texts = body.get("copy_from", [])
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise EngineRefused('"copy_from" must be a list of strings.')
+    if sum(map(len, texts)) > _MAX_COPY_CHARS:
+        raise EngineRefused(f'"copy_from" may hold at most {_MAX_COPY_CHARS} characters.')
+    return tuple(map(without_surrogates, texts))
 
 
 def _number(body: Json, name: str) -> float:

@@ -260,6 +260,10 @@ PROMPT = {"prompt": [65]}
         pytest.param(PROMPT | {"cache_prompt": "no"}, "cache_prompt", id="cache_prompt of text"),
         pytest.param(PROMPT | {"stop_ids": [1] * 65}, "stop_ids", id="too many stop_ids"),
         pytest.param(PROMPT | {"stop_ids": 3}, "stop_ids", id="stop_ids no list"),
+        pytest.param(PROMPT | {"copy": 1}, "copy", id="copy is no flag"),
+        pytest.param(PROMPT | {"copy_from": "text"}, "copy_from", id="copy_from no list"),
+        pytest.param(PROMPT | {"copy_from": [1]}, "copy_from", id="copy_from no strings"),
+        pytest.param(PROMPT | {"copy_from": ["a" * 64_001]}, "copy_from", id="copy_from too long"),
         pytest.param(PROMPT | {"grammar": "root ::= x"}, "grammar", id="unknown field"),
     ],
 )

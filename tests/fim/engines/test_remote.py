@@ -160,7 +160,16 @@ async def test_the_same_as_the_engine_itself() -> None:
 
 async def test_passes_the_sampling_on() -> None:
     behind = FakeEngine("x")
-    sampling = Sampling(7, temperature=0.5, top_k=3, top_p=0.5, seed=11, stop_ids=(EOT, 10))
+    sampling = Sampling(
+        7,
+        temperature=0.5,
+        top_k=3,
+        top_p=0.5,
+        seed=11,
+        stop_ids=(EOT, 10),
+        copy=False,
+        copy_from=("above\n", "below\n"),
+    )
     async with hosted(behind) as remote, aclosing(remote.generate([65], sampling)) as pieces:
         async for _ in pieces:
             pass
