@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 from bench.holes_items import KINDS, Hole, Kind, Source, cut_holes, held_out_sources, sources_in
@@ -253,6 +253,7 @@ def open_here(settings: EngineSettings) -> Engine:
 @click.option("--prefix-tokens", type=click.IntRange(1), default=_DEFAULTS.max_prefix_tokens)
 @click.option("--suffix-tokens", type=click.IntRange(0), default=_DEFAULTS.max_suffix_tokens)
 @click.option("--layout", type=click.Choice(["spm", "psm"]), default=_DEFAULTS.layout)
+@click.option("--copying", type=click.Choice(["auto", "on", "off"]), default=_DEFAULTS.copying)
 @click.option("--out", type=click.Path(path_type=Path), help="Default: a file in bench/results/.")
 @click.option("--items", type=click.Path(path_type=Path), help="Write every answer here, as JSON.")
 @click.option(
@@ -269,6 +270,7 @@ def main(
     prefix_tokens: int,
     suffix_tokens: int,
     layout: Layout,
+    copying: Literal["auto", "on", "off"],
     out: Path | None,
     items: Path | None,
     show: int,
@@ -283,6 +285,7 @@ def main(
             max_prefix_tokens=prefix_tokens,
             max_suffix_tokens=suffix_tokens,
             layout=layout,
+            copying=copying,
             # Everything is wanted here; what the gate lets through is a system of its own.
             min_confidence=0.0,
         ),
