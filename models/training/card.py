@@ -69,6 +69,9 @@ def overlap_lines(overlap: Mapping[str, Any]) -> str:
             f"answers hold a span of 32 or more characters that stands verbatim in the training text; "
             f"the longest have {chars} characters."
         )
+    lines.append(
+        "* Found by windows of 32 characters, so an answer that loops counts as one long span."
+    )
     longest = [span for figures in overlap.values() for span in figures["longest_spans"]]
     if longest:
         lines += ["", "The longest of all:", "", "```", max(longest, key=len), "```"]
