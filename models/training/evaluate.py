@@ -34,6 +34,9 @@ MAX_TOKENS = 48
 PREFIX_CHARS, SUFFIX_CHARS = 1100, 400
 """About 450 tokens: fits every model measured here."""
 
+N_CONTEXT = 2048
+"""Room for a prompt even where a poor vocabulary makes a token of every character."""
+
 MAX_ONE_LINE_CHARS, MAX_BLOCK_CHARS = 80, 260
 SEED = 11
 
@@ -110,8 +113,8 @@ class LlamaCpp:
     def __init__(self, path: Path, n_threads: int = 1) -> None:
         self.llama = llama_cpp.Llama(
             str(path),
-            n_ctx=1024,
-            n_batch=1024,
+            n_ctx=N_CONTEXT,
+            n_batch=N_CONTEXT,
             n_threads=n_threads,
             n_threads_batch=n_threads,
             verbose=False,
