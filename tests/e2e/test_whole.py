@@ -72,15 +72,23 @@ def test_the_shell_completes_inside_an_expression(state_dir: Path) -> None:
     first = complete_in_a_shell(SOURCE)
     ast.parse(SOURCE + first["text"])
     assert first["text"]
-    # Greedy, so that the same file says the same; the weights are pinned with the text they say.
-    expected = Path(__file__).with_name("embedded_says.json")
-    said: dict[str, str] = json.loads(expected.read_text("utf-8"))
-    assert said == {"model": embedded_model().name, "text": first["text"]}
     # The host lingers, so the second command finds the model loaded and the prompt read.
     second = complete_in_a_shell(SOURCE)
     assert second["text"] == first["text"]
     assert second["tokens"]["evaluated"] == 1
     assert second["tokens"]["reused"] == first["tokens"]["evaluated"] - 1
+
+
+def test_the_embedded_model_says_exactly_this(state_dir: Path) -> None:
+    # Greedy, so the same weights say the same. Processors round differently (logits by up to 0.1, measured),
+    # so the text is one of which the model is sure: no step of it is near a tie.
+    said: dict[str, str] = json.loads(
+        Path(__file__).with_name("embedded_says.json").read_text("utf-8")
+    )
+    assert said["model"] == embedded_model().name
+    found = complete_in_a_shell(said["prefix"])
+    assert found["text"] == said["text"]
+    assert found["confidence"] > 0.5
 
 
 async def test_a_typed_key_evaluates_at_most_four_tokens(engine: Engine) -> None:
