@@ -29,7 +29,10 @@ StopReason = Literal[
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are drawn. The default is greedy: the single most probable text."""
+    """How a prompt is read and tokens are drawn. The default is greedy: the single most probable text.
+
+    An engine that cannot do what is asked for below `top_p` answers as if it had not been asked.
+    """
 
     max_tokens: int
     temperature: float = 0.0
@@ -48,6 +51,17 @@ class Sampling:
     copy_from: tuple[str, ...] = ()
     """Texts besides the prompt to copy from, such as the parts of the file that the prompt has no room for;
     the nearest last. None of them may be in the prompt, or it would count twice."""
+    instead: tuple[int, ...] = ()
+    """The same text in another layout. Of it and the prompt the engine reads what needs less evaluation."""
+    heal: bool = False
+    """Whether the caret may stand inside a token: the engine then backs up over the last tokens of the text
+    before it and draws them again, bound to the bytes that are there."""
+    draft: bool = True
+    """Whether tokens may be guessed from the prompt's own text and verified in one batch. Nothing else changes."""
+    n_candidates: int = 1
+    """Generations that begin with different tokens, the most probable first, for one reading of the prompt."""
+    yields: bool = False
+    """Whether others go first: before each of its steps the engine runs what waits and does not yield."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +73,16 @@ class Usage:
     tokens_evaluated: int = 0
     """Prompt tokens computed for this request."""
     tokens_generated: int = 0
+    tokens_healed: int = 0
+    """Tokens before the caret that were drawn again."""
+    tokens_drafted: int = 0
+    """Tokens that were guessed and evaluated."""
+    tokens_accepted: int = 0
+    """Of these, how many were right."""
+    took_instead: bool = False
+    """Whether `Sampling.instead` was read in place of the prompt."""
+    slot_idx: int = -1
+    """The slot of the KV cache that served it; -1 before it has one, and where the engine does not tell."""
     wait_ms: float = 0.0
     """Time in the queue behind other requests."""
     prefill_ms: float = 0.0
@@ -76,7 +100,9 @@ class Piece:
     logprobs: tuple[float, ...]
     """Natural logarithm of each token's probability; empty where the engine does not tell."""
     usage: Usage
-    """The cost up to and including this piece. The last piece has a `stop_reason` and may have no text."""
+    """The cost up to and including this piece. A candidate's last piece has a `stop_reason` and may have no text."""
+    candidate_idx: int = 0
+    """Which of `Sampling.n_candidates` it belongs to. The cost of each but its tokens is that of all."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +119,12 @@ class ModelInfo:
     """Tokens that the model's file marks as the end of a generation."""
     control_ids: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     """Id of each control piece that is one token of this model, by its text, such as `▁<PRE>`."""
+    layouts: tuple[str, ...] = ()
+    """Orders of an infill prompt (`psm`, `spm`) that the model was trained with; empty: all of its family's."""
+    chat_template: str = ""
+    """The Jinja template of its conversations, if its file has one."""
+    n_parameters: int = 0
+    """Weights, in numbers; 0 where the engine does not tell."""
     architecture: str = ""
     n_gpu_layers: int = 0
     """Layers that run on a GPU."""
@@ -120,7 +152,7 @@ class Engine(Protocol):
         """
 
     def generate(self, prompt: Sequence[int], sampling: Sampling) -> AsyncGenerator[Piece, None]:
-        """Continue `prompt`. The last piece carries the stop reason."""
+        """Continue `prompt`. It ends with the piece that carries the last candidate's stop reason."""
 
     async def close(self) -> None:
         """Free what is held. Running generations end as `cancelled`."""

@@ -56,12 +56,16 @@ _NUMBERS = {
     "top_p": _Number(float, 0, 1, 0.95),
     "seed": _Number(int, -1, 2**32 - 1, 0),
     "n_probs": _Number(int, 0, 100, 0),
+    "n_candidates": _Number(int, 1, 8, 1),
 }
 _FLAGS = {
     "stream": False,
     "cache_prompt": True,
     "return_tokens": False,
     "timings_per_token": False,
+    "heal": False,
+    "draft": True,
+    "yields": False,
 }
 
 
@@ -97,6 +101,11 @@ def write_request(prompt: Sequence[int], sampling: Sampling, *, ours: bool) -> J
         "stop_ids": list(sampling.stop_ids),
         "copy": sampling.copy,
         "copy_from": [without_surrogates(text) for text in sampling.copy_from],
+        "instead": list(sampling.instead),
+        "heal": sampling.heal,
+        "draft": sampling.draft,
+        "n_candidates": sampling.n_candidates,
+        "yields": sampling.yields,
     }
 
 
@@ -108,15 +117,16 @@ def read_request(body: object, model: ModelInfo) -> Request:
     """
     if not isinstance(body, dict):
         raise EngineRefused("The body must be a JSON object.")
-    known = {"prompt", "stop_ids", "copy", "copy_from", *_NUMBERS, *_FLAGS}
+    known = {"prompt", "instead", "stop_ids", "copy", "copy_from", *_NUMBERS, *_FLAGS}
     if unknown := body.keys() - known:
         raise EngineRefused(f"There is no field {min(unknown)[:40]!r}.")
     prompt = _ids(body, "prompt", model)
     if not prompt:
         raise EngineRefused('"prompt" must hold at least one token.')
-    if len(prompt) > model.n_ctx:
+    instead = _ids(body, "instead", model)
+    if (n_longest := max(len(prompt), len(instead))) > model.n_ctx:
         raise EngineRefused(
-            f"The prompt has {len(prompt)} tokens and the context holds {model.n_ctx}."
+            f"The prompt has {n_longest} tokens and the context holds {model.n_ctx}."
         )
     stop_ids = _ids(body, "stop_ids", model)
     if len(stop_ids) > _MAX_STOP_IDS:
@@ -133,6 +143,11 @@ def read_request(body: object, model: ModelInfo) -> Request:
         stop_ids=stop_ids,
         copy=_copy(body),
         copy_from=_copy_from(body),
+        instead=instead,
+        heal=flags["heal"],
+        draft=flags["draft"],
+        n_candidates=int(numbers["n_candidates"]),
+        yields=flags["yields"],
     )
     return Request(prompt, sampling, flags["stream"], int(numbers["n_probs"]))
 
@@ -155,7 +170,7 @@ def write_piece(piece: Piece, request: Request) -> Json:
     """One event of a streamed completion."""
     usage = piece.usage
     event: Json = {
-        "index": 0,
+        "index": piece.candidate_idx,
         "content": piece.text,
         "tokens": list(piece.token_ids),
         "stop": bool(usage.stop_reason),
@@ -195,6 +210,7 @@ def read_piece(event: Json) -> Piece:
         token_ids=tokens,
         logprobs=logprobs if len(logprobs) == len(tokens) else (),
         usage=_usage(event),
+        candidate_idx=int(event.get("index", 0)),
     )
 
 
@@ -212,6 +228,7 @@ def read_model(written: Mapping[str, Any]) -> ModelInfo:
     names = {item.name for item in fields(ModelInfo)}
     known = {name: value for name, value in dict(written).items() if name in names}
     known["end_ids"] = tuple(known["end_ids"])
+    known["layouts"] = tuple(known.get("layouts", ()))
     known["control_ids"] = MappingProxyType(dict(known["control_ids"]))
     return ModelInfo(**known)
 

@@ -92,6 +92,7 @@ class RemoteEngine:
         await self.info()
         body = dialect.write_request(prompt, sampling, ours=self._ours)
         stops = frozenset(sampling.stop_ids)
+        n_open = sampling.n_candidates if self._ours else 1
         usage = Usage()
         try:
             with self._translated():
@@ -105,12 +106,13 @@ class RemoteEngine:
                     async for event in events:
                         piece = _stopped(self._piece(event), stops)
                         usage = piece.usage
-                        if event.get("stop"):
+                        n_open -= bool(usage.stop_reason)
+                        if event.get("stop") and not n_open:
                             # Read to its end, the connection serves the next request as well.
                             with contextlib.suppress(asyncio.TimeoutError):
                                 await asyncio.wait_for(_drained(events), _END_S)
                         yield piece
-                        if usage.stop_reason:
+                        if not n_open:
                             return
                 raise self._gone()
         except EngineGone:
