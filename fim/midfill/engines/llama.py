@@ -18,15 +18,16 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from midfill.engine import ModelInfo, Piece, Sampling, Usage
 from midfill.engines.llama_cache import PromptCache
 from midfill.engines.llama_copy_sampling import prepare
+from midfill.engines.llama_drafting import BatchCosts
 from midfill.engines.llama_generation import generation
 from midfill.engines.llama_job import AbortFlag, Job
 from midfill.engines.llama_load import Loaded, load
@@ -112,22 +113,23 @@ class LlamaEngine:
         asked_at = time.perf_counter()
         info = (await self._loaded()).info
         job_prompt = list(prompt)
-        if not job_prompt or not 0 <= min(job_prompt) <= max(job_prompt) < info.n_vocab:
-            raise EngineRefused(
-                f"A prompt for {info.name} is one or more token ids below {info.n_vocab}."
-            )
+        for ids in (job_prompt, sampling.instead or job_prompt):
+            if not ids or not 0 <= min(ids) <= max(ids) < info.n_vocab:
+                raise EngineRefused(
+                    f"A prompt for {info.name} is one or more token ids below {info.n_vocab}."
+                )
         loop = asyncio.get_running_loop()
         arrived: asyncio.Queue[Piece | MidfillError] = asyncio.Queue()
         job = Job(job_prompt, sampling, _threadsafe_delivery(loop, arrived), asked_at)
         self._submit(job)
+        n_open = sampling.n_candidates
         try:
-            while True:
+            while n_open:
                 piece = await arrived.get()
                 if isinstance(piece, MidfillError):
                     raise piece
+                n_open -= bool(piece.usage.stop_reason)
                 yield piece
-                if piece.usage.stop_reason:
-                    return
         finally:
             self._abort.cancel(job)
 
@@ -152,6 +154,7 @@ class LlamaEngine:
                 raise EngineGone("The engine is closed.")
             self._jobs.add(job)
             self._requests.put(job)
+            self._abort.arrive(job)
 
     def _end(self, *, wait: bool = True) -> None:
         with self._lock:
@@ -172,8 +175,7 @@ class LlamaEngine:
         try:
             cache = self._cache = PromptCache(loaded.context)
             prepare(loaded.model)
-            while (job := self._requests.get()) is not None:
-                self._run(job, loaded, cache)
+            self._serve(loaded, cache)
         finally:
             loaded.context.free()
             loaded.model.free()
@@ -190,29 +192,69 @@ class LlamaEngine:
         self._load_result.set_result(result)
         return None if isinstance(result, MidfillError) else result
 
-    def _run(self, job: Job, loaded: Loaded, cache: PromptCache) -> None:
-        """A job's whole turn. Nothing that goes wrong in it ends the thread."""
-        job.begun_at = time.perf_counter()
+    def _serve(self, loaded: Loaded, cache: PromptCache) -> None:
+        """Each job in its turn; one that yields goes a step further whenever nobody else waits."""
+        costs = BatchCosts()
+        yielding: deque[_Turn] = deque()
+        while True:
+            try:
+                job = self._requests.get(block=not yielding)
+            except queue.Empty:
+                turn = yielding[0]
+                if not self._advance(turn):
+                    yielding.popleft()
+                continue
+            if job is None:
+                break
+            turn = _Turn(job, generation(job, loaded, cache, costs))
+            if job.sampling.yields:
+                yielding.append(turn)
+            else:
+                while self._advance(turn, whole=True):
+                    pass
+        for turn in yielding:  # They are all cancelled.
+            while self._advance(turn):
+                pass
+
+    def _advance(self, turn: _Turn, *, whole: bool = False) -> bool:
+        """A step of a job, or all; whether there is more. Nothing that goes wrong in it ends the thread."""
+        job = turn.job
+        job.begun_at = job.begun_at or time.perf_counter()
         self._abort.begin(job)
-        last: Piece | MidfillError | None = None
+        last: MidfillError | None = None
         try:
-            for last in generation(job, loaded, cache):
-                job.deliver(last)
+            for piece in turn.steps:
+                if piece is not None:
+                    job.deliver(piece)
+                    turn.usage = piece.usage
+                if not whole:
+                    return True
         except MidfillError as error:
             last = error
-            job.deliver(last)
         except Exception as error:
             _log.exception("A generation failed.")
             last = EngineError(f"The engine failed ({error!r}).")
-            job.deliver(last)
         finally:
             self._abort.end()
-            with self._lock:
-                self._jobs.discard(job)
-            usage = last.usage if isinstance(last, Piece) else job.usage()
-            # A reader that has its last piece cancels too, as every reader does when it leaves.
-            at_cancel = job.n_evaluated_at_cancel if usage.stop_reason == "cancelled" else None
-            self.records.append(JobRecord(usage, job.slot_idx, at_cancel))
+        if last is not None:
+            job.deliver(last)
+            turn.usage = job.usage()
+        with self._lock:
+            self._jobs.discard(job)
+        # A reader that has its last piece cancels too, as every reader does when it leaves.
+        is_cancelled = turn.usage.stop_reason == "cancelled"
+        at_cancel = job.n_evaluated_at_cancel if is_cancelled else None
+        self.records.append(JobRecord(turn.usage, job.slot_idx, at_cancel))
+        return False
+
+
+@dataclass
+class _Turn:
+    """A job and how far it has come."""
+
+    job: Job
+    steps: Generator[Piece | None, None, None]
+    usage: Usage = field(default_factory=Usage)
 
 
 def _threadsafe_delivery(

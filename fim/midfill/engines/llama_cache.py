@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import count
 
-from midfill.engines.llama_context import Decoded, LlamaContext
-from midfill.engines.llama_slots import Choice, Slot, choose_slot, make_room
+from midfill.engines.llama_context import N_SPARE, Decoded, LlamaContext
+from midfill.engines.llama_slots import Choice, Slot, choose_prompt, choose_slot, make_room
 
 
 class PromptCache:
@@ -16,39 +16,105 @@ class PromptCache:
         self._context = context
         self._slots = [Slot() for _ in range(context.n_slots)]
         self._requests = count(1)
+        self._owners: list[object] = [None] * context.n_slots
         self.n_evaluated = 0
         """Tokens evaluated since the cache was made, of prompts and of generations. Any thread may read it."""
 
-    def take(self, prompt: Sequence[int]) -> Choice:
-        """The slot for a prompt, cut down to what the two share."""
-        choice = choose_slot(self._slots, prompt)
-        self._slots[choice.slot_idx].last_used = next(self._requests)
-        n_kept = self._keep(choice.slot_idx, choice.n_reused)
-        return Choice(choice.slot_idx, n_kept)
+    def choose(self, prompt: Sequence[int], instead: Sequence[int]) -> Sequence[int]:
+        """Of two layouts of the same text the one to read."""
+        return choose_prompt(self._slots, prompt, instead)
 
-    def evaluate(self, slot_idx: int, tokens: Sequence[int], *, wants_logits: bool) -> Decoded:
+    def take(self, prompt: Sequence[int], n_redrawn: int = 0, owner: object = None) -> Choice:
+        """The slot for a prompt, cut down to what the two share without the prompt's last `n_redrawn` tokens."""
+        busy = [idx for idx, other in enumerate(self._owners) if other not in (None, owner)]
+        choice = choose_slot(
+            self._slots,
+            prompt,
+            n_redrawn=n_redrawn,
+            busy=busy,
+            can_share=self._context.can_share,
+        )
+        slot_idx, n_reused, from_idx = choice
+        self._slots[slot_idx].last_used = next(self._requests)
+        if from_idx != slot_idx:
+            self._keep(slot_idx, 0)
+            n_shared = self._context.share(from_idx, slot_idx, n_reused)
+            slot, lender = self._slots[slot_idx], self._slots[from_idx]
+            slot.tokens = lender.tokens[:n_shared]
+            slot.lender, slot.n_borrowed = lender, n_shared
+        self._owners[slot_idx] = owner
+        return choice._replace(n_reused=self._keep(slot_idx, n_reused))
+
+    def let_go(self, owner: object) -> None:
+        """The generation is over; what it read stays until the room is needed."""
+        self._owners = [None if other is owner else other for other in self._owners]
+
+    def held(self, slot_idx: int, owner: object) -> int:
+        """Tokens in the owner's slot; 0 if somebody else has taken it meanwhile."""
+        if self._owners[slot_idx] is not owner:
+            return 0
+        return len(self._slots[slot_idx].tokens)
+
+    def evaluate(self, slot_idx: int, tokens: Sequence[int], *, n_logits: int) -> Decoded:
         """Append at most a batch of tokens to a slot. Other slots give way where the cache is full."""
-        for cut in make_room(self._slots, slot_idx, len(tokens), self._context.n_cells):
-            self._keep(cut.slot_idx, cut.n_kept)
-        decoded = self._append(slot_idx, tokens, wants_logits)
+        self._make_room(slot_idx, len(tokens))
+        decoded = self._append(slot_idx, tokens, n_logits)
         if decoded is Decoded.NO_ROOM:
             # Our count says that there is room. Should llama.cpp's differ, the other slots give all they have.
             for other_idx in range(len(self._slots)):
                 if other_idx != slot_idx:
                     self._keep(other_idx, 0)
-            decoded = self._append(slot_idx, tokens, wants_logits)
+            decoded = self._append(slot_idx, tokens, n_logits)
         return decoded
+
+    def keep(self, slot_idx: int, n_tokens: int) -> int:
+        """Forget what a slot holds after its first `n_tokens`; tells how many it then holds."""
+        return self._keep(slot_idx, n_tokens)
+
+    def fork(self, slot_idx: int, n_candidates: int, n_wanted: int) -> list[int]:
+        """Sequences for candidates that go on from a slot, itself the first, with room for `n_wanted` tokens each.
+
+        Fewer where there are no more. `unfork` them.
+        """
+        n_most = 1 + N_SPARE if self._context.can_share else 1
+        spares = range(self._context.n_slots, self._context.n_slots + min(n_candidates, n_most) - 1)
+        self._make_room(slot_idx, n_wanted * (1 + len(spares)))
+        n_tokens = len(self._slots[slot_idx].tokens)
+        for spare in spares:
+            self._context.share(slot_idx, spare, n_tokens)
+        return [slot_idx, *spares]
+
+    def evaluate_each(self, sequences: Sequence[int], tokens: Sequence[int]) -> Decoded:
+        """Append a token to each of several forked sequences, with the logits of each."""
+        starts = [self._context.length(sequence) for sequence in sequences]
+        decoded = self._context.decode_each(sequences, tokens, starts)
+        if decoded is Decoded.DONE:
+            self.n_evaluated += len(tokens)
+            if sequences[0] < len(self._slots):
+                self._slots[sequences[0]].tokens.append(tokens[0])
+        return decoded
+
+    def unfork(self, sequences: Sequence[int]) -> None:
+        """Forget the candidates but the first."""
+        for sequence in sequences[1:]:
+            self._context.keep(sequence, 0)
+        slot = self._slots[sequences[0]]
+        del slot.tokens[self._context.length(sequences[0]) :]
 
     def contents(self) -> tuple[tuple[int, ...], ...]:
         """The tokens that each slot holds."""
         return tuple(tuple(slot.tokens) for slot in self._slots)
 
-    def _append(self, slot_idx: int, tokens: Sequence[int], wants_logits: bool) -> Decoded:
+    def _make_room(self, slot_idx: int, n_wanted: int) -> None:
+        for cut in make_room(self._slots, slot_idx, n_wanted, self._context.n_cells):
+            self._keep(cut.slot_idx, cut.n_kept)
+
+    def _append(self, slot_idx: int, tokens: Sequence[int], n_logits: int) -> Decoded:
         slot = self._slots[slot_idx]
         start = len(slot.tokens)
         slot.tokens += tokens
         try:
-            return self._context.decode(slot_idx, tokens, start, wants_logits=wants_logits)
+            return self._context.decode(slot_idx, tokens, start, n_logits=n_logits)
         finally:
             # After an abort or an error llama.cpp keeps the batches that it finished: ask, never assume.
             del slot.tokens[self._context.length(slot_idx) :]
@@ -58,4 +124,7 @@ class PromptCache:
         slot = self._slots[slot_idx]
         if n_tokens < len(slot.tokens):
             del slot.tokens[self._context.keep(slot_idx, n_tokens) :]
+            for other in self._slots:
+                if other is slot or other.lender is slot:
+                    other.n_borrowed = min(other.n_borrowed, len(slot.tokens))
         return len(slot.tokens)

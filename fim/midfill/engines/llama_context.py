@@ -30,6 +30,10 @@ _BATCH_GPU = 256
 between calls."""
 
 
+N_SPARE = 3
+"""Sequences besides the slots, for the candidates of a generation after its first. They hold nothing between two."""
+
+
 class Decoded(Enum):
     """How an evaluation ended."""
 
@@ -61,13 +65,13 @@ class LlamaContext:
         self._thread = threading.get_ident()
         self._abort = abort
         self._on_gpu = on_gpu
-        self._wants_logits = False
+        self._n_logits = 0
         self.n_batch = _BATCH_GPU if on_gpu else _BATCH_CPU
         self.n_slots = n_slots
         params = lc.llama_context_default_params()
         params.n_ctx = n_cells
         params.n_batch = params.n_ubatch = self.n_batch
-        params.n_seq_max = n_slots
+        params.n_seq_max = n_slots + N_SPARE
         params.kv_unified = True
         params.swa_full = True
         params.n_threads = params.n_threads_batch = n_threads
@@ -93,24 +97,42 @@ class LlamaContext:
         self._memory = memory
         self._n_vocab = model.n_vocab
         self.n_cells = lc.llama_n_ctx(context)
+        with model.in_use() as handle:
+            # Such a model's memory is one state for all that it has read: a part of it cannot be had.
+            self.can_share = not (
+                lc.llama_model_is_recurrent(handle) or lc.llama_model_is_hybrid(handle)
+            )
         self._batch = _Batch(self.n_batch)
-        self._view: Logits = np.empty(0, np.float32)
-        self._view_address = 0
+        self._views: dict[int, Logits] = {}
 
-    def decode(
-        self, slot_idx: int, tokens: Sequence[int], start: int, *, wants_logits: bool
-    ) -> Decoded:
-        """Evaluate `tokens` at positions from `start` in one slot; logits, if wanted, of the last.
+    def decode(self, slot_idx: int, tokens: Sequence[int], start: int, *, n_logits: int) -> Decoded:
+        """Evaluate `tokens` at positions from `start` in one slot; logits of the last `n_logits` of them.
 
         Raises:
             EngineError: llama.cpp failed.
         """
-        context = self._live()
         self._check_slot(slot_idx)
-        if not 0 < len(tokens) <= self.n_batch:  # A larger batch fails an assertion.
-            raise ValueError(f"{len(tokens)} tokens in a batch of {self.n_batch}")
-        self._batch.fill(slot_idx, tokens, start, wants_logits)
-        self._wants_logits = False
+        self._check_size(len(tokens))
+        self._batch.fill(slot_idx, tokens, start, n_logits)
+        return self._decode(n_logits)
+
+    def decode_each(
+        self, slot_idxs: Sequence[int], tokens: Sequence[int], starts: Sequence[int]
+    ) -> Decoded:
+        """Evaluate one token in each of several slots at once, with the logits of each.
+
+        Raises:
+            EngineError: llama.cpp failed.
+        """
+        for slot_idx in slot_idxs:
+            self._check_slot(slot_idx)
+        self._check_size(len(tokens))
+        self._batch.fill_each(slot_idxs, tokens, starts)
+        return self._decode(len(tokens))
+
+    def _decode(self, n_logits: int) -> Decoded:
+        context = self._live()
+        self._n_logits = 0
         status = lc.llama_decode(context, self._batch.struct)
         if self._on_gpu and status == 0:
             # A GPU only queues the work; waiting keeps the next look at the cancel flag meaningful.
@@ -118,21 +140,37 @@ class LlamaContext:
         if status < 0:
             reason = (recent_errors() or [f"status {status}"])[0]
             raise EngineError(f"llama.cpp could not evaluate the prompt ({reason}).")
-        self._wants_logits = wants_logits and status == 0
+        self._n_logits = n_logits if status == 0 else 0
         return Decoded(status)
 
-    def logits(self) -> Logits:
-        """Of the last evaluated token, in llama.cpp's own memory: valid until the next `decode`."""
-        pointer = lc.llama_get_logits_ith(self._with_logits(), -1)
-        address = ctypes.addressof(pointer.contents)
-        if address != self._view_address:
-            self._view = np.ctypeslib.as_array(pointer, shape=(self._n_vocab,))
-            self._view_address = address
-        return self._view
+    def logits(self, row: int = 0) -> Logits:
+        """Those of one of the tokens that they were asked for, in order, in llama.cpp's own memory.
 
-    def sample(self, chain: Any) -> int:
-        """Draw a token from the last logits with a chain of llama.cpp's samplers that ends in a draw."""
-        return int(lc.llama_sampler_sample(chain, self._with_logits(), -1))
+        Valid until the next evaluation; what is written there is what `sample` sees.
+        """
+        pointer = lc.llama_get_logits_ith(self._with_logits(row), row - self._n_logits)
+        address = ctypes.addressof(pointer.contents)
+        view = self._views.get(address)
+        if view is None:
+            if (
+                len(self._views) > self.n_batch
+            ):  # llama.cpp moved its buffer: the old ones are gone.
+                self._views.clear()
+            view = self._views[address] = np.ctypeslib.as_array(pointer, shape=(self._n_vocab,))
+        return view
+
+    def sample(self, chain: Any, row: int = 0) -> int:
+        """Draw a token from those logits with a chain of llama.cpp's samplers that ends in a draw."""
+        return int(lc.llama_sampler_sample(chain, self._with_logits(row), row - self._n_logits))
+
+    def share(self, from_idx: int, to_idx: int, n_tokens: int) -> int:
+        """Let a slot that is empty hold the first tokens of another too, in the same cells; tells how many."""
+        self._live()
+        self._check_slot(from_idx)
+        self._check_slot(to_idx)
+        if self.can_share and n_tokens > 0:
+            lc.llama_memory_seq_cp(self._memory, from_idx, to_idx, 0, n_tokens)
+        return self.length(to_idx)
 
     def keep(self, slot_idx: int, n_tokens: int) -> int:
         """Forget what a slot holds after its first `n_tokens`; tells how many it then holds.
@@ -164,15 +202,19 @@ class LlamaContext:
             raise RuntimeError("the context belongs to the thread that made it")
         return self._context
 
-    def _with_logits(self) -> lc.llama_context_p:
+    def _with_logits(self, row: int) -> lc.llama_context_p:
         context = self._live()
-        if not self._wants_logits:
-            raise RuntimeError("the last evaluation gave no logits")
+        if not 0 <= row < self._n_logits:
+            raise RuntimeError(f"the last evaluation gave {self._n_logits} rows of logits")
         return context
 
     def _check_slot(self, slot_idx: int) -> None:
-        if not 0 <= slot_idx < self.n_slots:
-            raise ValueError(f"slot {slot_idx} of {self.n_slots}")
+        if not 0 <= slot_idx < self.n_slots + N_SPARE:
+            raise ValueError(f"slot {slot_idx} of {self.n_slots} and {N_SPARE}")
+
+    def _check_size(self, n_tokens: int) -> None:
+        if not 0 < n_tokens <= self.n_batch:  # A larger batch fails an assertion.
+            raise ValueError(f"{n_tokens} tokens in a batch of {self.n_batch}")
 
 
 class _Batch:
@@ -195,17 +237,26 @@ class _Batch:
             logits=_pointer(self._outputs, ctypes.c_int8),
         )
 
-    def fill(self, slot_idx: int, tokens: Sequence[int], start: int, wants_logits: bool) -> None:
+    def fill(self, slot_idx: int, tokens: Sequence[int], start: int, n_logits: int) -> None:
         n_tokens = self.struct.n_tokens = len(tokens)
         if n_tokens == 1:  # The same without slices, for every generated token.
             self._tokens[0], self._positions[0], self._slots[0] = tokens[0], start, slot_idx
-            self._outputs[0] = wants_logits
+            self._outputs[0] = n_logits > 0
             return
         self._tokens[:n_tokens] = tokens
         np.add(self._offsets[:n_tokens], start, out=self._positions[:n_tokens])
         self._slots[:n_tokens] = slot_idx
         self._outputs[:n_tokens] = 0
-        self._outputs[n_tokens - 1] = wants_logits
+        self._outputs[n_tokens - n_logits : n_tokens] = 1
+
+    def fill_each(
+        self, slot_idxs: Sequence[int], tokens: Sequence[int], starts: Sequence[int]
+    ) -> None:
+        n_tokens = self.struct.n_tokens = len(tokens)
+        self._tokens[:n_tokens] = tokens
+        self._positions[:n_tokens] = starts
+        self._slots[:n_tokens] = slot_idxs
+        self._outputs[:n_tokens] = 1
 
 
 def _pointer(array: npt.NDArray[Any], to: Any) -> Any:

@@ -35,6 +35,7 @@ import numpy as np
 from midfill.engine import Sampling
 from midfill.engines.llama_context import LlamaContext, Logits
 from midfill.engines.llama_copying import CopySource, Evidence, Opinion, Place, trust
+from midfill.engines.llama_healing import Healing
 from midfill.engines.llama_model import LlamaModel
 from midfill.engines.llama_sampling import log_probability
 
@@ -72,16 +73,23 @@ def copy_source(prompt: Sequence[int], sampling: Sampling, model: LlamaModel) ->
 
 
 class CopyingGreedy:
-    """A `Sampler` that keeps the text it draws."""
+    """A `Sampler` that keeps the text it draws.
 
-    def __init__(self, source: CopySource, model: LlamaModel, ends: Collection[int]) -> None:
+    While tokens before the caret are drawn again (`Healing`), what was copied from follows the caret as before, and
+    is proposed behind the bytes that are still to be drawn.
+    """
+
+    def __init__(
+        self, source: CopySource, model: LlamaModel, ends: Collection[int], healing: Healing
+    ) -> None:
+        self._healing = healing
         self._source = source
         self._model = model
         self._ends = tuple(ends)
         self._scratch: Logits = np.empty(0, np.float32)
 
-    def draw(self, context: LlamaContext) -> tuple[int, float]:
-        logits = context.logits()
+    def draw(self, context: LlamaContext, row: int) -> tuple[int, float]:
+        logits = context.logits(row)
         if self._scratch.size != logits.size:
             self._scratch = np.empty_like(logits)
         top = int(logits.argmax())
@@ -89,7 +97,7 @@ class CopyingGreedy:
         proposed = self._proposed(logits)
         if proposed is not None:
             chosen = self._reconsidered(*proposed, chosen, logits)
-        self._source.append(self._model.piece(chosen.token))
+        self._source.append(self._model.piece(chosen.token)[len(self._healing.left) :])
         return chosen
 
     def free(self) -> None:
@@ -108,6 +116,10 @@ class CopyingGreedy:
         return token, Evidence(strongest, n_same, len(places))
 
     def _token_of(self, place: Place, logits: Logits) -> int | None:
+        left = self._healing.left
+        if left:
+            following = b"" if place.n_rejoined else place.following
+            return self._model.first_token(left + following)
         if place.n_rejoined and self._ends:
             return max(self._ends, key=lambda end: float(logits[end]))
         return self._model.first_token(place.following)

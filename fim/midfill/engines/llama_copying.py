@@ -83,7 +83,7 @@ class CopySource:
         holes 9 did not end within 48 tokens, and 5 without; one more was right, none less).
         """
         self._text += text
-        self.is_untouched = False
+        self.is_untouched = self.is_untouched and not text
 
     def places(self) -> list[Place]:
         """The nearest places with the longest match; none where too little matches."""

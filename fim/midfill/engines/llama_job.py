@@ -28,6 +28,10 @@ class Job:
     n_reused: int = 0
     n_evaluated: int = 0
     n_generated: int = 0
+    n_healed: int = 0
+    n_drafted: int = 0
+    n_accepted: int = 0
+    took_instead: bool = False
     cancelled: bool = False
     n_evaluated_at_cancel: int | None = None
 
@@ -44,19 +48,20 @@ class Job:
             tokens_reused=self.n_reused,
             tokens_evaluated=self.n_evaluated,
             tokens_generated=self.n_generated,
+            tokens_healed=self.n_healed,
+            tokens_drafted=self.n_drafted,
+            tokens_accepted=self.n_accepted,
+            took_instead=self.took_instead,
+            slot_idx=-1 if self.slot_idx is None else self.slot_idx,
             wait_ms=(begun_at - self.asked_at) * 1e3,
             prefill_ms=(read_at - begun_at) * 1e3,
             decode_ms=(now - read_at) * 1e3,
             stop_reason=stop_reason,
         )
 
-    def last_piece(self, stop_reason: StopReason) -> Piece:
-        """What tells the reader that this is the end."""
-        return Piece("", (), (), self.usage(stop_reason))
-
 
 class AbortFlag:
-    """Stops the running job, and never the next one.
+    """Stops the running job, and never the next one; interrupts one that yields when another waits.
 
     llama.cpp reads `text` between two nodes of its graph and stops when it is not empty (`ABORT_WHEN_TEXT`).
     Whether a job may raise the flag, and when it is lowered again, is decided under one lock.
@@ -67,6 +72,14 @@ class AbortFlag:
         """A C string of no or one character. It must live as long as the context that reads it."""
         self._lock = threading.Lock()
         self._running: Job | None = None
+        self._n_urgent = 0
+
+    def arrive(self, job: Job) -> None:
+        """A job waits for its turn. If it does not yield, one that does is interrupted. Any thread."""
+        with self._lock:
+            self._n_urgent += not job.sampling.yields
+            if self._running is not None:
+                self._set()
 
     def cancel(self, job: Job) -> None:
         """Stop a job if it runs, or as soon as its turn comes. Any thread; a job that has ended is left alone."""
@@ -75,16 +88,22 @@ class AbortFlag:
                 job.cancelled = True
                 job.n_evaluated_at_cancel = job.n_evaluated
             if self._running is job:
-                self.text[0] = b"x"
+                self._set()
 
     def begin(self, job: Job) -> None:
-        """The job's turn has come."""
+        """The job's turn has come. A job that yields has one for each step."""
         with self._lock:
             self._running = job
-            self.text[0] = b"x" if job.cancelled else b"\0"
+            self._n_urgent -= not job.sampling.yields
+            self._set()
 
     def end(self) -> None:
         """The job's turn is over."""
         with self._lock:
             self._running = None
-            self.text[0] = b"\0"
+            self._set()
+
+    def _set(self) -> None:
+        job = self._running
+        stops = job is not None and (job.cancelled or (job.sampling.yields and self._n_urgent > 0))
+        self.text[0] = b"x" if stops else b"\0"

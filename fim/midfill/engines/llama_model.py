@@ -9,11 +9,15 @@ from __future__ import annotations
 import ctypes
 import struct
 import threading
+from bisect import bisect_left
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
 
 from midfill.engine import ModelInfo
 from midfill.engines.llama_library import lc, recent_errors
@@ -181,6 +185,8 @@ class LlamaModel:
             bos_id=bos if has_bos else None,
             end_ids=self.end_ids,
             control_ids=self.control_ids,
+            layouts=tuple(self.metadata("midfill.layouts").split()),
+            n_parameters=self.n_parameters,
             architecture=self.metadata("general.architecture"),
             n_gpu_layers=n_gpu_layers,
         )
@@ -218,6 +224,24 @@ class LlamaModel:
             if token is not None:
                 return token
         return None
+
+    def consistent_tokens(self, text: bytes) -> npt.NDArray[np.int64]:
+        """Tokens that a text which begins with `text` can begin with. Never a control token.
+
+        One thread only: the engine's.
+        """
+        tokens, n_longest = self._tokens_of_text
+        texts, in_order = self._texts_in_order
+        first = bisect_left(texts, text)
+        last = bisect_left(texts, text + b"\xff" * (n_longest + 1), first)
+        shorter = (tokens.get(text[:length]) for length in range(1, min(len(text), n_longest + 1)))
+        return np.append(in_order[first:last], [token for token in shorter if token is not None])
+
+    @cached_property
+    def _texts_in_order(self) -> tuple[list[bytes], npt.NDArray[np.int64]]:
+        tokens, _ = self._tokens_of_text
+        texts = sorted(tokens)
+        return texts, np.array([tokens[text] for text in texts], np.int64)
 
     @cached_property
     def _tokens_of_text(self) -> tuple[dict[bytes, int], int]:

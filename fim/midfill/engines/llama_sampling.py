@@ -16,8 +16,8 @@ from midfill.errors import EngineError
 class Sampler(Protocol):
     """Owned by one generation, which frees it."""
 
-    def draw(self, context: LlamaContext) -> tuple[int, float]:
-        """A token from the context's last logits, and the natural logarithm of its probability."""
+    def draw(self, context: LlamaContext, row: int) -> tuple[int, float]:
+        """A token from a row of the context's logits, and the natural logarithm of its probability."""
 
     def free(self) -> None:
         """Give the memory back."""
@@ -34,8 +34,8 @@ class Greedy:
     def __init__(self) -> None:
         self._scratch: Logits = np.empty(0, np.float32)
 
-    def draw(self, context: LlamaContext) -> tuple[int, float]:
-        logits = context.logits()
+    def draw(self, context: LlamaContext, row: int) -> tuple[int, float]:
+        logits = context.logits(row)
         token = int(logits.argmax())
         if self._scratch.size != logits.size:
             self._scratch = np.empty_like(logits)
@@ -62,14 +62,14 @@ class Drawn:
             lc.llama_sampler_chain_add(chain, link)
         self._chain: Any = chain
 
-    def draw(self, context: LlamaContext) -> tuple[int, float]:
-        logits = context.logits()
+    def draw(self, context: LlamaContext, row: int) -> tuple[int, float]:
+        logits = context.logits(row)
         if self._scratch.size != logits.size:
             self._scratch = np.empty_like(logits)
         # First the check that the numbers are sound, which the samplers do not make.
         top = int(logits.argmax())
         top_log_probability = log_probability(logits, top, self._scratch)
-        token = context.sample(self._chain)
+        token = context.sample(self._chain, row)
         return token, top_log_probability + float(logits[token]) - float(logits[top])
 
     def free(self) -> None:

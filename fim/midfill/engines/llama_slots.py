@@ -6,7 +6,7 @@ that the policy is tested as a table and can grow without the engine.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -21,6 +21,9 @@ class Slot:
     tokens: list[int] = field(default_factory=list)
     last_used: int = 0
     """Counts requests: the larger, the more recent."""
+    lender: Slot | None = None
+    n_borrowed: int = 0
+    """Leading tokens that are in the cells of `lender`, which holds them too."""
 
 
 class Choice(NamedTuple):
@@ -28,7 +31,9 @@ class Choice(NamedTuple):
 
     slot_idx: int
     n_reused: int
-    """Leading tokens of the prompt that are already evaluated there."""
+    """Leading tokens of the prompt that are already evaluated."""
+    from_idx: int
+    """The slot that holds them. If it is another one, it shares them and keeps all that it has."""
 
 
 class Cut(NamedTuple):
@@ -38,44 +43,85 @@ class Cut(NamedTuple):
     n_kept: int
 
 
-def choose_slot(slots: Sequence[Slot], prompt: Sequence[int]) -> Choice:
+def choose_prompt(
+    slots: Sequence[Slot], prompt: Sequence[int], instead: Sequence[int]
+) -> Sequence[int]:
+    """Of two layouts of the same text the one to read: `instead` where it evaluates less than half.
+
+    Less than half, because the layout that is asked for is the one that typing only adds to: a key costs 60 ms
+    where the suffix comes first and 1,878 where it comes last; a caret that jumps costs 6,401 and 2,011
+    (Code Llama 7B's shape on a CPU, measured).
+    """
+    if not instead:
+        return prompt
+    n_new, n_new_instead = (
+        len(ids) - max(common_length(slot.tokens, ids) for slot in slots)
+        for ids in (prompt, instead)
+    )
+    return instead if 2 * n_new_instead < n_new else prompt
+
+
+def choose_slot(
+    slots: Sequence[Slot],
+    prompt: Sequence[int],
+    *,
+    n_redrawn: int = 0,
+    busy: Collection[int] = (),
+    can_share: bool = False,
+) -> Choice:
     """The slot with the longest common prefix; else an empty one; else the least recently used.
 
     A prefix counts only when it is at least half of the prompt or half of the slot: every prompt begins with
-    the same few control tokens, and taking the slot of another file for those would make that file cold.
-    At least one token of the prompt is left to evaluate, for its logits.
+    the same few control tokens, and taking the slot of another file for those would make that file cold. Where
+    slots can share, what is common with another slot is reused all the same.
+    At least one token of the prompt is left to evaluate, for its logits, and the `n_redrawn` last ones too.
+    Slots that are `busy` serve somebody else, and are taken only where all are.
     """
     shared = [common_length(slot.tokens, prompt) for slot in slots]
-    by_length = max(range(len(slots)), key=lambda idx: (shared[idx], slots[idx].last_used))
+    n_most = max(0, len(prompt) - n_redrawn - 1)
+    free = [idx for idx in range(len(slots)) if idx not in busy] or list(range(len(slots)))
+    by_length = max(free, key=lambda idx: (shared[idx], slots[idx].last_used))
     if 2 * shared[by_length] >= max(1, min(len(slots[by_length].tokens), len(prompt))):
-        chosen = by_length
-    else:
-        # False sorts before True, so an empty slot comes first.
-        chosen = min(
-            range(len(slots)), key=lambda idx: (bool(slots[idx].tokens), slots[idx].last_used)
-        )
-    return Choice(chosen, max(0, min(shared[chosen], len(prompt) - 1)))
+        return Choice(by_length, min(shared[by_length], n_most), by_length)
+    # False sorts before True, so an empty slot comes first.
+    chosen = min(free, key=lambda idx: (bool(slots[idx].tokens), slots[idx].last_used))
+    longest = max(range(len(slots)), key=lambda idx: (shared[idx], idx == chosen))
+    from_idx = longest if can_share else chosen
+    return Choice(chosen, min(shared[from_idx], n_most), from_idx)
+
+
+def n_cells_used(slots: Sequence[Slot]) -> int:
+    """Cells that hold the tokens of all slots, those that two of them share counted once."""
+    return sum(len(slot.tokens) - slot.n_borrowed for slot in slots)
 
 
 def make_room(slots: Sequence[Slot], keep_idx: int, n_wanted: int, n_cells: int) -> list[Cut]:
     """What to cut so that slot `keep_idx` can grow by `n_wanted` tokens in a cache of `n_cells`.
 
     The least recently used give first, and only as much as is needed, from the end: the start of a prompt
-    is what the next one shares with it.
+    is what the next one shares with it, and what another slot shares frees nothing while that one has it.
     """
-    n_missing = sum(len(slot.tokens) for slot in slots) + n_wanted - n_cells
-    if n_missing <= 0:
-        return []
-    cuts: list[Cut] = []
-    for slot_idx in sorted(range(len(slots)), key=lambda idx: slots[idx].last_used):
-        n_tokens = len(slots[slot_idx].tokens)
+    n_missing = n_cells_used(slots) + n_wanted - n_cells
+    kept: dict[int, int] = {}
+    others = sorted(set(range(len(slots))) - {keep_idx}, key=lambda idx: slots[idx].last_used)
+    for slot_idx in others:
         if n_missing <= 0:
             break
-        if slot_idx != keep_idx and n_tokens:
-            n_kept = max(0, n_tokens - max(n_missing, _STEP))
-            cuts.append(Cut(slot_idx, n_kept))
-            n_missing -= n_tokens - n_kept
-    return cuts
+        n_tokens, n_shared = len(slots[slot_idx].tokens), _n_shared(slots, slots[slot_idx])
+        kept[slot_idx] = max(n_shared, n_tokens - max(n_missing, _STEP))
+        n_missing -= n_tokens - kept[slot_idx]
+    for slot_idx in others:
+        if n_missing <= 0:
+            break
+        n_missing -= kept[slot_idx]
+        kept[slot_idx] = 0
+    return [Cut(idx, n_kept) for idx, n_kept in kept.items() if n_kept < len(slots[idx].tokens)]
+
+
+def _n_shared(slots: Sequence[Slot], slot: Slot) -> int:
+    """Leading tokens of a slot whose cells another one holds too."""
+    lent = (other.n_borrowed for other in slots if other.lender is slot)
+    return max(slot.n_borrowed, *lent, 0)
 
 
 def common_length(left: Sequence[int], right: Sequence[int]) -> int:

@@ -149,13 +149,13 @@ async def test_a_cancel_while_reading_4000_tokens_ends_within_a_batch(
     decode = LlamaContext.decode
 
     def decode_and_wait(
-        self: LlamaContext, slot: int, tokens: Sequence[int], start: int, *, wants_logits: bool
+        self: LlamaContext, slot: int, tokens: Sequence[int], start: int, *, n_logits: int
     ) -> Decoded:
         # The tenth batch is under way when the flag is raised.
         if start == 9 * UBATCH and not raised.is_set():
             loop.call_soon_threadsafe(reached.set)
             assert raised.wait(timeout=60)
-        return decode(self, slot, tokens, start, wants_logits=wants_logits)
+        return decode(self, slot, tokens, start, n_logits=n_logits)
 
     monkeypatch.setattr(LlamaContext, "decode", decode_and_wait)
     await engine.info()

@@ -13,6 +13,7 @@ from gguf_models import tiny_model
 from midfill.engines.llama_cache import PromptCache
 from midfill.engines.llama_context import Decoded, LlamaContext
 from midfill.engines.llama_model import LlamaModel
+from midfill.engines.llama_slots import n_cells_used
 
 pytestmark = pytest.mark.model
 
@@ -44,10 +45,10 @@ def _cache(context: LlamaContext) -> PromptCache:
 
 def _read(cache: PromptCache, prompt: list[int]) -> tuple[int, int]:
     """Evaluate a whole prompt; its slot, and how much was there."""
-    slot_idx, n_reused = cache.take(prompt)
+    slot_idx, n_reused, _ = cache.take(prompt)
     for start in range(n_reused, len(prompt), 64):
         part = prompt[start : start + 64]
-        assert cache.evaluate(slot_idx, part, wants_logits=False) is Decoded.DONE
+        assert cache.evaluate(slot_idx, part, n_logits=0) is Decoded.DONE
     return slot_idx, n_reused
 
 
@@ -63,10 +64,10 @@ def test_other_slots_give_way_and_lose_only_their_ends(context: LlamaContext) ->
 def test_an_abort_leaves_what_was_finished_for_the_next(context: LlamaContext) -> None:
     cache = _cache(context)
     prompt = [5] * 100
-    slot_idx, _ = cache.take(prompt)
-    cache.evaluate(slot_idx, prompt[:64], wants_logits=False)
+    slot_idx, _, _ = cache.take(prompt)
+    cache.evaluate(slot_idx, prompt[:64], n_logits=0)
     ABORT[0] = b"x"
-    assert cache.evaluate(slot_idx, prompt[64:], wants_logits=True) is Decoded.ABORTED
+    assert cache.evaluate(slot_idx, prompt[64:], n_logits=1) is Decoded.ABORTED
     ABORT[0] = b"\0"
     assert cache.n_evaluated == 64
     assert _read(cache, prompt) == (slot_idx, 64)
@@ -81,8 +82,39 @@ def test_should_the_count_be_wrong_all_others_give_way(
     assert _read(cache, [6] * 100) == (1, 0)
     assert (context.length(0), context.length(1)) == (0, 100)
     _read(cache, [6] * 256)
-    assert cache.evaluate(1, [6], wants_logits=False) is Decoded.NO_ROOM
+    assert cache.evaluate(1, [6], n_logits=0) is Decoded.NO_ROOM
     assert context.length(1) == 256
+
+
+def test_what_another_slot_holds_is_shared_and_not_evaluated_again(context: LlamaContext) -> None:
+    cache = _cache(context)
+    assert _read(cache, [*[5] * 60, *[6] * 100]) == (0, 0)
+    assert _read(cache, [*[5] * 60, *[7] * 90]) == (1, 60)
+    assert (context.length(0), context.length(1)) == (160, 150)
+    assert _read(cache, [*[5] * 60, *[6] * 100, 8]) == (0, 160)
+
+
+def test_a_busy_slot_is_left_alone_while_there_is_another(context: LlamaContext) -> None:
+    cache = _cache(context)
+    owners = [object() for _ in range(N_SLOTS + 1)]
+    taken = [cache.take([9] * 50, owner=owner).slot_idx for owner in owners]
+    assert sorted(taken[:N_SLOTS]) == list(range(N_SLOTS))
+    cache.let_go(owners[1])
+    assert cache.take([9] * 50, owner=object()).slot_idx == taken[1]
+    assert cache.held(taken[0], owners[0]) == 0  # The fourth took it.
+
+
+def test_candidates_end_and_leave_the_slot_as_long_as_its_own(context: LlamaContext) -> None:
+    cache = _cache(context)
+    slot_idx, _ = _read(cache, [5] * 40)
+    sequences = cache.fork(slot_idx, 3, 10)
+    assert sequences == [slot_idx, N_SLOTS, N_SLOTS + 1]
+    assert cache.evaluate_each(sequences, [6, 7, 8]) is Decoded.DONE
+    assert cache.evaluate_each(sequences[1:], [7, 8]) is Decoded.DONE
+    assert [context.length(sequence) for sequence in sequences] == [41, 42, 42]
+    cache.unfork(sequences)
+    assert [context.length(sequence) for sequence in sequences] == [41, 0, 0]
+    assert cache.contents()[slot_idx] == (*[5] * 40, 6)
 
 
 @settings(max_examples=30, deadline=None)
@@ -92,11 +124,11 @@ def test_both_hold_as_many_tokens_after_any_requests(
 ) -> None:
     cache = _cache(context)
     for document, n_tokens, is_cancelled in requests:
-        prompt = [300 + document] * n_tokens
-        slot_idx, n_reused = cache.take(prompt)
+        prompt = [*[300] * 30, *[300 + document] * n_tokens]
+        slot_idx, n_reused, _ = cache.take(prompt)
         ABORT[0] = b"x" if is_cancelled else b"\0"
-        cache.evaluate(slot_idx, prompt[n_reused : n_reused + 64], wants_logits=False)
+        cache.evaluate(slot_idx, prompt[n_reused : n_reused + 64], n_logits=0)
         ABORT[0] = b"\0"
         n_held = [context.length(slot_idx) for slot_idx in range(N_SLOTS)]
         assert n_held == [len(tokens) for tokens in cache.contents()]
-        assert sum(n_held) <= N_CELLS
+        assert n_cells_used(cache._slots) <= N_CELLS

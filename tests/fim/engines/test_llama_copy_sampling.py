@@ -18,6 +18,7 @@ from midfill.engines.llama import LlamaEngine
 from midfill.engines.llama_context import LlamaContext
 from midfill.engines.llama_copy_sampling import CopyingGreedy, copies, copy_source
 from midfill.engines.llama_copying import CopySource, Evidence, Opinion, trust
+from midfill.engines.llama_healing import Healing
 from midfill.engines.llama_model import LlamaModel
 from midfill.formats import Layout, format_of
 from midfill.settings import EngineSettings
@@ -220,7 +221,7 @@ class _Logits:
         for token, probability in probabilities.items():
             self._logits[token] = math.log(probability) + 7.0  # Any shift is the same distribution.
 
-    def logits(self) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    def logits(self, row: int = 0) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
         return self._logits
 
 
@@ -245,7 +246,8 @@ def test_the_probability_is_that_of_the_mixture(
     opinion = Opinion(math.log(p_proposed), math.log(p_other), rival_ends=False, is_first=True)
     trusted = trust(Evidence(place, 1, 1), opinion)
     p_left = p_other * (1 - trusted) / (1 - p_proposed)
-    token, logprob = CopyingGreedy(source, model, model.end_ids).draw(cast(LlamaContext, logits))
+    sampler = CopyingGreedy(source, model, model.end_ids, Healing([], model))
+    token, logprob = sampler.draw(cast(LlamaContext, logits), 0)
     assert token == (proposed if trusted > p_left else other)
     assert math.exp(logprob) == pytest.approx(max(trusted, p_left), rel=1e-3)
     assert source.places() == [] or not source.is_untouched

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midfill.engines.llama_slots import Slot, choose_slot, common_length, make_room
+from midfill.engines.llama_slots import Slot, choose_prompt, choose_slot, common_length, make_room
 
 SEEN_BEFORE = list(range(100, 200))
 OTHER = [100, 101, *range(500, 600)]
@@ -74,7 +76,55 @@ EMPTY: list[int] = []
 def test_choose_slot(
     slots: list[tuple[list[int], int]], prompt: list[int], expected: tuple[int, int]
 ) -> None:
-    assert choose_slot([Slot(tokens, used) for tokens, used in slots], prompt) == expected
+    choice = choose_slot([Slot(tokens, used) for tokens, used in slots], prompt)
+    assert (choice.slot_idx, choice.n_reused) == expected
+    assert choice.from_idx == choice.slot_idx
+
+
+@pytest.mark.parametrize(
+    ("slots", "n_redrawn", "busy", "expected"),
+    [
+        pytest.param(
+            [(SEEN_BEFORE, 2), (EMPTY, 0)], 0, (), (1, 40, 0), id="shared by an empty slot"
+        ),
+        pytest.param([(SEEN_BEFORE, 2), ([1, 2], 1)], 0, (), (1, 40, 0), id="shared by the oldest"),
+        pytest.param([(SEEN_BEFORE[:70], 2), (EMPTY, 0)], 0, (), (0, 40, 0), id="more than half"),
+        pytest.param([(SEEN_BEFORE[:70], 2), (EMPTY, 0)], 0, (0,), (1, 40, 0), id="it is busy"),
+        pytest.param([(SEEN_BEFORE[:70], 2)], 0, (0,), (0, 40, 0), id="all are busy"),
+        pytest.param(
+            [(SEEN_BEFORE[:42], 2), (EMPTY, 0)], 170, (), (0, 29, 0), id="the last are drawn again"
+        ),
+    ],
+)
+def test_choose_slot_where_slots_share(
+    slots: list[tuple[list[int], int]],
+    n_redrawn: int,
+    busy: tuple[int, ...],
+    expected: tuple[int, int, int],
+) -> None:
+    prompt = [*SEEN_BEFORE[:40], *range(700, 860)]
+    held = [Slot(tokens, used) for tokens, used in slots]
+    choice = choose_slot(held, prompt, n_redrawn=n_redrawn, busy=busy, can_share=True)
+    assert choice == expected
+
+
+@pytest.mark.parametrize(
+    ("held", "takes_instead"),
+    [
+        pytest.param([], False, id="nothing is warm"),
+        pytest.param([1, *"ssssssss", *"pppp"], False, id="typing: the layout is warm"),
+        pytest.param([1, *"pppppp"], True, id="a jump: the other one needs less than half"),
+        pytest.param([1, *"ppp"], False, id="the other one needs less, but not by much"),
+    ],
+)
+def test_choose_prompt(held: list[object], takes_instead: bool) -> None:
+    def ids(items: Sequence[object]) -> list[int]:
+        return [item if isinstance(item, int) else ord(str(item)) for item in items]
+
+    prompt, instead = ids([1, *"ssssssss", *"pppppp"]), ids([1, *"pppppp", *"xxxx"])
+    assert choose_prompt([Slot(ids(held)), Slot()], prompt, []) == prompt
+    chosen = choose_prompt([Slot(ids(held)), Slot()], prompt, instead)
+    assert chosen == (instead if takes_instead else prompt)
 
 
 @pytest.mark.parametrize(
@@ -111,8 +161,9 @@ def test_common_length_is_that_of_a_plain_loop(left: list[int], right: list[int]
 def test_what_is_reused_is_there_and_one_token_is_left(
     contents: list[list[int]], prompt: list[int]
 ) -> None:
-    slot_idx, n_reused = choose_slot([Slot(content) for content in contents], prompt)
-    assert contents[slot_idx][:n_reused] == prompt[:n_reused]
+    slots = [Slot(content) for content in contents]
+    _, n_reused, from_idx = choose_slot(slots, prompt, can_share=True)
+    assert contents[from_idx][:n_reused] == prompt[:n_reused]
     assert n_reused < len(prompt)
 
 
