@@ -31,7 +31,6 @@ from midfill.context import CompletionContext, gather
 from midfill.engine import Engine, ModelInfo
 from midfill.engines.fake import FAKE_SCHEME, FakeEngine
 from midfill.errors import MidfillError
-from midfill.formats import Layout
 from midfill.settings import CompletionSettings, EngineSettings, Settings
 from midfill.syntax import parse
 from midfill.text import Document
@@ -252,7 +251,8 @@ def open_here(settings: EngineSettings) -> Engine:
 @click.option("--threads", type=click.IntRange(0), default=1, show_default=True)
 @click.option("--prefix-tokens", type=click.IntRange(1), default=_DEFAULTS.max_prefix_tokens)
 @click.option("--suffix-tokens", type=click.IntRange(0), default=_DEFAULTS.max_suffix_tokens)
-@click.option("--layout", type=click.Choice(["spm", "psm"]), default=_DEFAULTS.layout)
+@click.option("--layout", type=click.Choice(["auto", "spm", "psm"]), default=_DEFAULTS.layout)
+@click.option("--healing/--no-healing", default=_DEFAULTS.healing)
 @click.option("--copying", type=click.Choice(["auto", "on", "off"]), default=_DEFAULTS.copying)
 @click.option("--out", type=click.Path(path_type=Path), help="Default: a file in bench/results/.")
 @click.option("--items", type=click.Path(path_type=Path), help="Write every answer here, as JSON.")
@@ -269,7 +269,8 @@ def main(
     threads: int,
     prefix_tokens: int,
     suffix_tokens: int,
-    layout: Layout,
+    layout: Literal["auto", "spm", "psm"],
+    healing: bool,
     copying: Literal["auto", "on", "off"],
     out: Path | None,
     items: Path | None,
@@ -285,6 +286,7 @@ def main(
             max_prefix_tokens=prefix_tokens,
             max_suffix_tokens=suffix_tokens,
             layout=layout,
+            healing=healing,
             copying=copying,
             # Everything is wanted here; what the gate lets through is a system of its own.
             min_confidence=0.0,

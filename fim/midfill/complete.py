@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
 from midfill.context import CompletionContext
@@ -33,6 +34,9 @@ class Completion:
     prompt_ms: float
     """Time to build the prompt, tokenising included."""
     filter_ms: float
+    unread: tuple[int, ...] = ()
+    """The prompt in the layout that typing only adds to, where another was read. Whoever reads it to the engine
+    while nobody waits makes the next key cheap."""
 
 
 async def complete(
@@ -46,6 +50,17 @@ async def complete(
         EngineError: the engine did not answer.
         ModelError: the model cannot be used, or not for this.
     """
+    return (await candidates(context, engine, settings, 1))[0]
+
+
+async def candidates(
+    context: CompletionContext, engine: Engine, settings: CompletionSettings, n_candidates: int
+) -> tuple[Completion, ...]:
+    """What may be shown at the caret, the likeliest first and no text twice; at least one, perhaps empty.
+
+    They begin with different tokens and are read and decoded together. Cancelling, limits and errors are as for
+    `complete`.
+    """
     model = await engine.info()
     started = time.perf_counter()
     max_tokens = settings.max_tokens_line if context.extent == "line" else settings.max_tokens_block
@@ -57,23 +72,46 @@ async def complete(
         stop_ids=prompt.end_ids,
         copy=_COPYING[settings.copying],
         copy_from=prompt.left_out,
+        instead=prompt.instead,
+        heal=settings.healing,
+        n_candidates=n_candidates,
     )
     deadline = started + settings.time_limit_ms / 1000
     said = await _generate(context, engine, prompt.ids, sampling, deadline)
-    generated = time.perf_counter()
-    text = filtered(said.text, context)
-    confidence = said.confidence(text or said.text)
-    is_sure = confidence is None or confidence >= settings.min_confidence
-    return Completion(
-        (text if is_sure else "").replace("\n", context.line_ending),
-        said.text,
-        model.name,
-        prompt.layout,
-        said.usage,
-        confidence,
-        prompt_ms,
-        _ms_since(generated),
-    )
+    found: dict[str, Completion] = {}
+    for one in said:
+        generated = time.perf_counter()
+        text = filtered(one.text, context)
+        confidence = one.confidence(text or one.text)
+        is_sure = confidence is None or confidence >= settings.min_confidence
+        shown = (text if is_sure else "").replace("\n", context.line_ending)
+        if found and (not shown or shown in found):
+            continue
+        found[shown] = Completion(
+            shown,
+            one.text,
+            model.name,
+            prompt.instead_layout if one.usage.took_instead else prompt.layout,
+            one.usage,
+            confidence,
+            prompt_ms,
+            _ms_since(generated),
+            prompt.ids if one.usage.took_instead else (),
+        )
+    if len(found) > 1:
+        found.pop("", None)
+    return tuple(found.values())
+
+
+async def warm(engine: Engine, prompt: Sequence[int]) -> None:
+    """Let the engine read a prompt while it has nothing else to do.
+
+    Raises:
+        EngineError: the engine did not answer.
+    """
+    async with aclosing(engine.generate(prompt, Sampling(0, yields=True))) as pieces:
+        async for _ in pieces:
+            pass
 
 
 _COPYING = {"auto": None, "on": True, "off": False}
@@ -111,9 +149,8 @@ class _Said:
             return None
         return math.exp(sum(logprob for start, logprob in self.logprobs if start < end))
 
-    def ended(self, reason: StopReason) -> _Said:
+    def ended(self, reason: StopReason) -> None:
         self.usage = replace(self.usage, stop_reason=reason)
-        return self
 
 
 async def _generate(
@@ -122,22 +159,34 @@ async def _generate(
     prompt_ids: Sequence[int],
     sampling: Sampling,
     deadline: float,
-) -> _Said:
-    """The generation up to where it stops being useful, and its cost."""
-    said = _Said()
+) -> list[_Said]:
+    """The generations up to where they stop being useful, and their cost."""
+    said = [_Said() for _ in range(sampling.n_candidates)]
+    running = set(range(sampling.n_candidates))
     pieces = engine.generate(prompt_ids, sampling)
     try:
-        while True:
-            said.take(await _next(pieces.__anext__(), deadline))
-            reason = said.usage.stop_reason or stop_reason(said.text, context)
+        while running:
+            piece = await _next(pieces.__anext__(), deadline)
+            if piece.candidate_idx not in running:
+                continue  # It goes on past what is needed while the others run.
+            one = said[piece.candidate_idx]
+            one.take(piece)
+            reason = one.usage.stop_reason or stop_reason(one.text, context)
             if reason:
-                return said.ended(reason)
+                one.ended(reason)
+                running.remove(piece.candidate_idx)
     except asyncio.TimeoutError:
-        return said.ended("time")
+        _end(said, running, "time")
     except StopAsyncIteration:
-        return said.ended("cancelled")
+        _end(said, running, "cancelled")
     finally:
         await pieces.aclose()
+    return said
+
+
+def _end(said: Sequence[_Said], running: Iterable[int], reason: StopReason) -> None:
+    for idx in running:
+        said[idx].ended(reason)
 
 
 async def _next(coming: Awaitable[Piece], deadline: float) -> Piece:

@@ -88,7 +88,7 @@ def format_of(model: ModelInfo) -> PromptFormat:
                 ids["bos"] = model.bos_id
             return PromptFormat(
                 family=family,
-                orders={name: tuple(data[name]) for name in ("psm", "spm") if name in data},
+                orders=_orders(data, model),
                 ids=ids,
                 end_ids=tuple(ids[role] for role in data.get("end", ())),
                 bare=frozenset(data.get("bare", ())),
@@ -98,6 +98,13 @@ def format_of(model: ModelInfo) -> PromptFormat:
         f"{model.name} has no infill tokens, so it cannot complete between two texts; "
         "take a base model with infilling, such as Code Llama 7B or 13B base."
     )
+
+
+def _orders(data: Mapping[str, Any], model: ModelInfo) -> dict[Layout, tuple[str, ...]]:
+    """The family's orders, or those of them that the model was trained with, if it tells."""
+    names: tuple[Layout, ...] = ("psm", "spm")
+    known = {name: tuple(data[name]) for name in names if name in data}
+    return {name: known[name] for name in known if name in model.layouts} or known
 
 
 def control_pieces() -> tuple[str, ...]:

@@ -8,6 +8,7 @@ edge that slid by one token with every key would make the whole prompt new each 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from midfill.context import CompletionContext
 from midfill.engine import ModelInfo
@@ -50,6 +51,9 @@ class Prompt:
     """Tokens that end the generation."""
     left_out: tuple[str, ...]
     """What of the file the prompt had no room for, the nearest to the caret last."""
+    instead: tuple[int, ...] = ()
+    """The same in the other layout, if the choice is left to the engine."""
+    instead_layout: Layout = "psm"
 
 
 def budget_of(model: ModelInfo, settings: CompletionSettings, max_tokens: int) -> Budget:
@@ -76,9 +80,9 @@ async def render(
     prompt_format: PromptFormat,
     tokenize: Tokenize,
     budget: Budget,
-    layout: Layout,
+    layout: Layout | Literal["auto"],
 ) -> Prompt:
-    """The prompt for a context, within the budget to the token."""
+    """The prompt for a context, within the budget to the token. `auto`: the suffix first, or the other instead."""
     prefix = prefix_window(context.prefix, budget.prefix_tokens * CHARS_PER_TOKEN)
     suffix = suffix_window(context.suffix, budget.suffix_tokens * CHARS_PER_TOKEN)
     prefix_ids = await prompt_format.encode("PREFIX", prefix, tokenize)
@@ -88,12 +92,16 @@ async def render(
         "PREFIX": prefix_ids[-(-over // STEP_TOKENS) * STEP_TOKENS :],
         "SUFFIX": suffix_ids[: budget.suffix_tokens],
     }
-    layout = prompt_format.layout(layout)
-    ids = tuple(prompt_format.lay_out(layout, parts))
+    chosen = prompt_format.layout("spm" if layout == "auto" else layout)
+    ids = tuple(prompt_format.lay_out(chosen, parts))
+    other = prompt_format.layout("psm")
+    instead: tuple[int, ...] = ()
+    if layout == "auto" and other != chosen:
+        instead = tuple(prompt_format.lay_out(other, parts))
     before = context.prefix[: len(context.prefix) - len(prefix)][-LEFT_OUT_PREFIX_CHARS:]
     after = context.suffix[len(suffix) :][:LEFT_OUT_SUFFIX_CHARS]
     left_out = tuple(text for text in (after, before) if text)
-    return Prompt(ids, layout, prompt_format.end_ids, left_out)
+    return Prompt(ids, chosen, prompt_format.end_ids, left_out, instead, other)
 
 
 def prefix_window(prefix: str, max_chars: int) -> str:

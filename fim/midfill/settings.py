@@ -57,8 +57,11 @@ class CompletionSettings:
     """Tokens of the text after the caret that the model reads at most."""
     copying: Literal["auto", "on", "off"] = "auto"
     """Whether what the file repeats is mixed into what the model says. `auto`: for models below 1B parameters."""
-    layout: Literal["spm", "psm"] = "spm"
-    """Order of the prompt. `spm`: suffix first, so that typing adds only a token or two; `psm`: prefix first."""
+    layout: Literal["auto", "spm", "psm"] = "auto"
+    """Order of the prompt. `spm`: suffix first, so that typing adds only a token or two; `psm`: prefix first, so
+    that little is new where the caret has jumped. `auto`: for each request what evaluates least."""
+    healing: bool = True
+    """Whether the last token before the caret is drawn again, so that a word that is begun can go on as any word."""
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,9 @@ FILE_TYPES = {
     "q8_0": (gguf.LlamaFileType.MOSTLY_Q8_0, gguf.GGMLQuantizationType.Q8_0),
 }
 
+LAYOUTS = "spm"
+"""Orders of the infill prompt that `training.examples` trains."""
+
 LICENCE = "Apache-2.0"
 """Of the model files, as of the repository."""
 
@@ -68,6 +71,7 @@ def write_gguf(
     writer.add_name(name)
     writer.add_license(LICENCE)
     writer.add_file_type(general_type)
+    writer.add_string("midfill.layouts", LAYOUTS)
     add_shape(writer, shape)
     add_tokenizer(writer, tokenizer)
     for tensor_name, array in named_tensors(shape, weights):

@@ -32,6 +32,20 @@ class Scheduler:
                 task.cancel()
         return None if task.cancelled() else task.result()
 
+    def meanwhile(self, key: str, work: Awaitable[object]) -> None:
+        """Do `work` until the next request for the key comes; its result and its errors are nobody's."""
+        self.supersede(key)
+        task = asyncio.ensure_future(work)
+        self._running[key] = task
+
+        def ended(task: asyncio.Task[object]) -> None:
+            if self._running.get(key) is task:
+                del self._running[key]
+            if not task.cancelled():
+                task.exception()  # Asked for, or asyncio would report it.
+
+        task.add_done_callback(ended)
+
     def supersede(self, key: str) -> None:
         """Stop what runs for `key`; its caller gets None."""
         if running := self._running.pop(key, None):

@@ -43,7 +43,7 @@ BASE = Settings(EngineSettings(model="base.gguf"))
         pytest.param(
             {"completion": {"layout": "mps"}},
             BASE,
-            ["completion.layout must be one of 'spm', 'psm'; 'spm' is used instead."],
+            ["completion.layout must be one of 'auto', 'spm', 'psm'; 'auto' is used instead."],
             id="not-a-choice",
         ),
         pytest.param({"engin": {}}, BASE, ["engin is not a setting."], id="unknown"),

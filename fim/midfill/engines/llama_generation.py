@@ -51,14 +51,15 @@ class _Generation:
         self._cache = cache
         self._costs = costs
         sampling = job.sampling
-        self._prompt = cache.choose(job.prompt, sampling.instead)
-        job.took_instead = self._prompt is sampling.instead
+        instead = list(sampling.instead)
+        self._prompt = cache.choose(job.prompt, instead)
+        job.took_instead = self._prompt is instead
         self._ends = frozenset((*loaded.model.end_ids, *sampling.stop_ids))
         self._n_room = loaded.info.n_ctx - len(self._prompt)
         self._n_most = min(sampling.max_tokens, self._n_room)
         self._n_redrawn = 0
         if sampling.heal and self._n_most > 0:
-            self._n_redrawn = n_to_redraw(self._prompt, loaded.model)
+            job.n_healed = self._n_redrawn = n_to_redraw(self._prompt, loaded.model)
         self._tokens = list(self._prompt)
         """What the slot must hold before the next token can be drawn; the last of them perhaps only guessed."""
 
@@ -98,7 +99,8 @@ class _Generation:
             if decoded is Decoded.NO_ROOM:
                 return "context"
             if decoded is Decoded.DONE:
-                job.n_evaluated += max(0, min(n_held + n_now, len(self._prompt)) - n_held)
+                if not job.read_at:
+                    job.n_evaluated += n_now
                 if n_now <= SIZES[-1]:
                     self._costs.note(n_now, (time.perf_counter() - started) * 1e3)
                 if is_last:
@@ -134,7 +136,6 @@ class _Generation:
                     drawn.append(token)
                     was_healing = bool(healing.left)
                     visible = healing.take(self._model.piece(token))
-                    job.n_healed += was_healing
                     if visible or not was_healing:
                         job.n_generated += 1
                         pieces.append(

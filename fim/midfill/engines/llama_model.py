@@ -235,7 +235,8 @@ class LlamaModel:
         first = bisect_left(texts, text)
         last = bisect_left(texts, text + b"\xff" * (n_longest + 1), first)
         shorter = (tokens.get(text[:length]) for length in range(1, min(len(text), n_longest + 1)))
-        return np.append(in_order[first:last], [token for token in shorter if token is not None])
+        others = np.array([token for token in shorter if token is not None], np.int64)
+        return np.concatenate((in_order[first:last], others))
 
     @cached_property
     def _texts_in_order(self) -> tuple[list[bytes], npt.NDArray[np.int64]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from lsprotocol import types as lsp
 
-from midfill.complete import Completion, complete
+from midfill.complete import Completion, complete, warm
 from midfill.context import gather
 from midfill.errors import MidfillError
 from midfill_server.convert import (
@@ -81,6 +81,9 @@ async def _answer(
         )
         logger.error("%s: nothing, a defect: %s in %s", request_id, type(error).__name__, places)
         return None
+    if found is not None and found.unread:
+        # The caret has jumped; what will be typed here is to find its layout read.
+        ls.session.scheduler.meanwhile(uri, warm(snapshot.engine, found.unread))
     if found is None or not found.text:
         why = found.usage.stop_reason if found else "a later request took its place"
         logger.debug("%s: nothing, %s", request_id, why)
