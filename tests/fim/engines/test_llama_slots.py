@@ -127,6 +127,21 @@ def test_choose_prompt(held: list[object], takes_instead: bool) -> None:
     assert chosen == (instead if takes_instead else prompt)
 
 
+def test_after_a_jump_the_other_layout_is_read_once_and_then_the_one_that_typing_adds_to() -> None:
+    before, after = list(range(1000, 1700)), list(range(2000, 2300))
+    slots = [Slot([*before, *range(3000, 3300)]), Slot()]
+    read: list[str] = []
+    for typed in ([], [5], [5, 6], [5, 6, 7]):
+        spm, psm = [*after, 4, *before, *typed], [*before, *typed, 4, *after]
+        chosen = choose_prompt(slots, spm, psm)
+        read.append("spm" if chosen is spm else "psm")
+        slots[chosen is spm].tokens = chosen
+    assert read == ["psm", "spm", "spm", "spm"]
+    # The next jump begins anew.
+    spm, psm = [*after[9:], 4, *before[:600]], [*before[:600], 4, *after[9:]]
+    assert choose_prompt(slots, spm, psm) is psm
+
+
 @pytest.mark.parametrize(
     ("lengths", "n_wanted", "expected"),
     [

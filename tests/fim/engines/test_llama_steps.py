@@ -128,13 +128,11 @@ async def test_what_repeats_is_accepted_and_saves_evaluations(
 
 
 async def test_a_word_that_is_begun_goes_on(engine: LlamaEngine) -> None:
-    # As one token `height` follows `self.` twice; after the token `he` it never did.
-    prompt = await _prompt(engine, CODE + "\n    def ratio(self):\n        return self.he", "\n")
-    broken = await _said(engine, prompt, Sampling(8, copy=False))
+    # Without healing the embedded model says `c_` here.
+    prompt = await _prompt(engine, CODE + "\nimport asyn", "\n")
     healed = await _said(engine, prompt, Sampling(8, heal=True, copy=False))
+    assert _text(healed).startswith("cio")
     assert healed[-1].usage.tokens_healed == 1
-    print(_text(broken), "|", _text(healed))
-    assert _text(healed).startswith("ight")
 
 
 async def test_healing_a_warm_prompt_evaluates_two_tokens_more(engine: LlamaEngine) -> None:
