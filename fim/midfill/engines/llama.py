@@ -30,6 +30,7 @@ from midfill.engines.llama_copy_sampling import prepare
 from midfill.engines.llama_generation import generation
 from midfill.engines.llama_job import AbortFlag, Job
 from midfill.engines.llama_load import Loaded, load
+from midfill.engines.llama_tuning import Tuning
 from midfill.errors import EngineError, EngineGone, EngineRefused, MidfillError
 from midfill.settings import EngineSettings
 
@@ -40,6 +41,8 @@ _log = logging.getLogger("midfill.llama")
 _INLINE_CHARACTERS = 2000
 """A text of up to this length is tokenized on the spot, in under a millisecond; a longer one in a thread."""
 _RECORDS_KEPT = 256
+_IDLE_S = 2.0
+"""Rest after the last request before anything is measured."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class LlamaEngine:
         # So that a caller who gives up waiting does not cancel the load for the others.
         self._load_result.set_running_or_notify_cancel()
         self._cache: PromptCache | None = None
+        self._tuning: Tuning | None = None
         self.records: deque[JobRecord] = deque(maxlen=_RECORDS_KEPT)
         """The generations that ended last, the latest last."""
         # A daemon, so that a forgotten engine does not keep the process alive; `atexit` still ends it in order,
@@ -152,6 +156,8 @@ class LlamaEngine:
                 raise EngineGone("The engine is closed.")
             self._jobs.add(job)
             self._requests.put(job)
+        if self._tuning is not None:
+            self._tuning.interrupt()
 
     def _end(self, *, wait: bool = True) -> None:
         with self._lock:
@@ -161,6 +167,8 @@ class LlamaEngine:
             jobs = list(self._jobs)
         for job in jobs:
             self._abort.cancel(job)
+        if self._tuning is not None:
+            self._tuning.interrupt()
         atexit.unregister(self._end)
         if wait:
             self._thread.join()
@@ -172,11 +180,26 @@ class LlamaEngine:
         try:
             cache = self._cache = PromptCache(loaded.context)
             prepare(loaded.model)
-            while (job := self._requests.get()) is not None:
+            self._tuning = Tuning(
+                self._path, loaded, self._settings, lambda: not self._requests.empty()
+            )
+            while (job := self._next(self._tuning)) is not None:
                 self._run(job, loaded, cache)
         finally:
+            if self._tuning is not None:
+                self._tuning.close()
             loaded.context.free()
             loaded.model.free()
+
+    def _next(self, tuning: Tuning) -> Job | None:
+        """The next request. While there is none for a while, what is fastest is measured."""
+        with suppress(queue.Empty):
+            return self._requests.get(timeout=None if tuning.done else _IDLE_S)
+        while not tuning.done:
+            with suppress(queue.Empty):
+                return self._requests.get_nowait()
+            tuning.step()
+        return self._requests.get()
 
     def _load(self) -> Loaded | None:
         result: Loaded | MidfillError
