@@ -164,7 +164,7 @@ def test_needs_are_counted_from_the_file(tmp_path: Path) -> None:
 def _header(tensors: dict[str, int], **metadata: Any) -> GgufHeader:
     named: dict[str, Any] = {f"x.{key}": value for key, value in metadata.items()}
     return GgufHeader(
-        MappingProxyType({"general.architecture": "x", "x.block_count": 2} | named),
+        MappingProxyType({"general.architecture": "x", "x.block_count": 2, **named}),
         MappingProxyType({}),
         tuple(Tensor(name, 0, size) for name, size in tensors.items()),
     )
