@@ -88,6 +88,8 @@ class Needs:
     n_embedding: int = 0
     n_feed_forward: int = 0
     largest_tensor: int = 0
+    shared: int = 0
+    """What `output` and `input` both count: one matrix that serves as both, and on a GPU is there twice."""
 
     @classmethod
     def of(cls, name: str, header: GgufHeader) -> Needs:
@@ -111,12 +113,11 @@ class Needs:
             else:
                 parts["input" if tensor.name.startswith(_INPUT) else "output"] += tensor.size_bytes
         sizes = {tensor.name: tensor.size_bytes for tensor in header.tensors}
-        if "output.weight" not in sizes:
-            parts["output"] += sizes.get("token_embd.weight", 0)
+        shared = 0 if "output.weight" in sizes else sizes.get("token_embd.weight", 0)
         key_width, value_width, kv_cells = _kv_cells(header, n_layers)
         return cls(
             layers=tuple(layers),
-            output=parts["output"],
+            output=parts["output"] + shared,
             input=parts["input"],
             kv_cells=kv_cells,
             can_q8_kv=key_width % _Q8_BLOCK == value_width % _Q8_BLOCK == 0,
@@ -126,12 +127,13 @@ class Needs:
             n_embedding=header.number("embedding_length"),
             n_feed_forward=header.number("feed_forward_length"),
             largest_tensor=max(sizes.values(), default=0),
+            shared=shared,
         )
 
     @property
     def weights(self) -> int:
-        """All of them."""
-        return sum(self.layers) + self.output + self.input
+        """All of them, as they are in the file."""
+        return sum(self.layers) + self.output + self.input - self.shared
 
     @property
     def n_layers_most(self) -> int:
@@ -179,6 +181,14 @@ class Plan:
     def alike(self, other: Plan) -> bool:
         """Whether both load the same, for whatever reasons."""
         return replace(self, reasons=()) == replace(other, reasons=())
+
+    def takes_less_than(self, other: Plan, needs: Needs) -> bool:
+        """Whether less memory is needed where `other` had too little."""
+        if self.n_gpu_layers != other.n_gpu_layers:
+            return self.n_gpu_layers < other.n_gpu_layers
+        return needs.kv_bytes(self.n_cells, self.kv_type) < needs.kv_bytes(
+            other.n_cells, other.kv_type
+        )
 
     def said(self, needs: Needs) -> str:
         """In some words."""
@@ -261,9 +271,10 @@ def shares(needs: Needs, machine: Machine, chosen: Plan) -> tuple[Share, ...]:
     """What a plan takes of each device, main memory first."""
     on_gpus = list(_units(needs, chosen.n_gpu_layers, chosen.n_cells, chosen.kv_type))
     weights = needs.weights - sum(unit_weights for unit_weights, _ in on_gpus)
+    weights += needs.shared if on_gpus else 0
     kv = needs.kv_bytes(chosen.n_cells, chosen.kv_type) - sum(unit_kv for _, unit_kv in on_gpus)
     compute = needs.compute_bytes(chosen.n_cells, chosen.n_batch, flash=chosen.flash)
-    found = [Share("main memory", max(0, weights), kv, compute, machine.ram.free)]
+    found = [Share("main memory", weights, kv, compute, machine.ram.free)]
     ends = list(accumulate(chosen.gpu_layers))
     for gpu, n_layers, end in zip(machine.gpus, chosen.gpu_layers, ends, strict=False):
         units = on_gpus[end - n_layers : end]

@@ -39,11 +39,16 @@ def load(
     settings: EngineSettings,
     abort: ctypes.Array[ctypes.c_char],
     go_on: Callable[[], bool],
+    *,
+    less_than: Plan | None = None,
 ) -> Loaded:
     """Load a model in the calling thread, which is from then on the context's only one.
 
     Where there is too little memory after all, it is tried with less, step by step; what came of it is one
     warning in the log.
+
+    Args:
+        less_than: how it was loaded when it ran out of memory later, while it computed: it gets less.
 
     Raises:
         ModelError: the file cannot be used, or the memory does not suffice.
@@ -52,42 +57,37 @@ def load(
     check_file(path)
     needs = Needs.of(str(path), read_header(path))
     tuned = read_tuned(tuned_path(path, llama_version())) if settings.tune else None
-    planned = plan(str(path), needs, this_machine(), settings)
-    first_error: ModelError | None = None
-    failed: list[Plan] = []
+    failed: list[tuple[Plan, ModelError]] = []
+    if less_than is not None:
+        failed.append((less_than, ModelError(f"{path} ran out of memory; take a smaller model.")))
     model: LlamaModel | None = None
     try:
-        for chosen in _plans(planned, path, needs, settings):
-            if any(chosen.alike(other) for other in failed):
+        for chosen in _plans(path, needs, settings):
+            if any(chosen.alike(other) for other, _ in failed):
+                continue
+            if less_than is not None and not chosen.takes_less_than(less_than, needs):
                 continue
             try:
-                if model is None or failed[-1].gpu_layers != chosen.gpu_layers:
-                    if model is not None:
-                        model.free()
-                        model = None
+                if model is not None and failed[-1][0].gpu_layers != chosen.gpu_layers:
+                    model.free()
+                    model = None
+                if model is None:
                     model = _model(path, chosen, tuned, go_on)
                 context = _context(model, chosen, settings, tuned, abort)
             except ModelError as error:
-                first_error = first_error or error
-                failed.append(chosen)
+                failed.append((chosen, error))
                 if model is None and chosen.n_gpu_layers == 0:
                     break  # A smaller context does not mend what the weights are missing.
                 continue
-            if first_error is not None:
-                _log.warning(
-                    "%s runs %s. It could not be loaded %s (%s).",
-                    path.name,
-                    chosen.said(needs),
-                    planned.said(needs),
-                    first_error,
-                )
+            if failed:
+                _warn(path, needs, chosen, failed[0])
             loaded, model = Loaded(model, context, _info(model, chosen), chosen, tuned), None
             return loaded
     finally:
         if model is not None:
             model.free()
-    assert first_error is not None, "there is always an attempt"
-    raise first_error
+    # What the CPU lacks is what a person can mend; the steps always end there.
+    raise next((error for chosen, error in failed if chosen.n_gpu_layers == 0), failed[-1][1])
 
 
 def llama_version() -> str:
@@ -109,10 +109,21 @@ def threads(settings: EngineSettings, tuned: Tuned | None) -> tuple[int, int]:
     return default_threads(), default_threads()
 
 
-def _plans(planned: Plan, path: Path, needs: Needs, settings: EngineSettings) -> Iterator[Plan]:
-    yield planned
+def _plans(path: Path, needs: Needs, settings: EngineSettings) -> Iterator[Plan]:
+    yield plan(str(path), needs, this_machine(), settings)
     # Asked again: another program may have taken memory since.
     yield from steps_down(str(path), needs, this_machine(), settings)
+
+
+def _warn(path: Path, needs: Needs, chosen: Plan, first: tuple[Plan, ModelError]) -> None:
+    planned, error = first
+    _log.warning(
+        "%s runs %s. It could not be loaded %s: %s.",
+        path.name,
+        chosen.said(needs),
+        planned.said(needs),
+        str(error).partition(";")[0].rstrip("."),
+    )
 
 
 def _model(path: Path, chosen: Plan, tuned: Tuned | None, go_on: Callable[[], bool]) -> LlamaModel:

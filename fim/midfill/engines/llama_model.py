@@ -69,6 +69,10 @@ class LlamaModel:
 
         params = lc.llama_model_default_params()
         params.n_gpu_layers = n_gpu_layers
+        no_devices = (ctypes.c_void_p * 1)(None)
+        if n_gpu_layers == 0:
+            # Else a GPU would still be sent large batches, and its memory be needed for them.
+            params.devices = ctypes.addressof(no_devices)
         if len(gpu_layers) > 1 and len(gpu_layers) <= (n_most := lc.llama_max_devices()):
             # Shares as whole layers: llama.cpp then gives each device exactly these.
             params.tensor_split = (ctypes.c_float * n_most)(*gpu_layers)
@@ -78,7 +82,7 @@ class LlamaModel:
         params.progress_callback = callback = lc.llama_progress_callback(on_progress)
         recent_errors()
         handle = lc.llama_model_load_from_file(str(path).encode("utf-8", "surrogateescape"), params)
-        del callback  # It had to live until here.
+        del callback, no_devices  # They had to live until here.
         if handle is None:
             if not go_on():
                 raise EngineGone(f"The engine was closed while it loaded {path}.")

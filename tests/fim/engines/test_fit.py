@@ -209,10 +209,16 @@ def test_cells(metadata: dict[str, Any], cells: tuple[int, ...]) -> None:
     assert Needs.of("x", header).kv_cells == cells
 
 
-def test_an_embedding_that_is_the_output_too_is_counted_twice() -> None:
+def test_an_embedding_that_is_the_output_too_is_there_twice_with_a_gpu() -> None:
     tensors = {"token_embd.weight": 1000, "output_norm.weight": 10, "blk.1.a": 5, "blk.0.b": 7}
     needs = Needs.of("x", _header(tensors))
     assert (needs.input, needs.output, needs.layers) == (1000, 1010, (7, 5))
+    assert needs.weights == sum(tensors.values())
+    machine, settings = _machine(1), EngineSettings(n_gpu_layers=0)
+    on_cpu = plan("x", needs, machine, settings)
+    assert [share.weights for share in shares(needs, machine, on_cpu)] == [1022]
+    on_gpu = plan("x", needs, machine, replace(settings, n_gpu_layers=-1))
+    assert [share.weights for share in shares(needs, machine, on_gpu)] == [1000, 1022]
 
 
 @pytest.mark.parametrize("n_layers", [0, 2**31])

@@ -15,7 +15,7 @@ import pytest
 
 from gguf_models import Shape, tiny_model
 from midfill.engines import llama_load
-from midfill.engines.fit import GIB, MIB, Gpu, Machine, Needs
+from midfill.engines.fit import GIB, MIB, Gpu, Machine, Needs, Plan
 from midfill.engines.gguf_header import read_header
 from midfill.engines.llama_context import LlamaContext
 from midfill.engines.llama_library import lc
@@ -96,6 +96,35 @@ def refusals(monkeypatch: pytest.MonkeyPatch) -> Refusals:
     return Refusals(monkeypatch)
 
 
+@pytest.mark.parametrize(
+    ("n_cells", "expected"),
+    [pytest.param(9216, 4608, id="half"), pytest.param(2304, 1024, id="the smallest")],
+)
+def test_after_it_ran_out_of_memory_it_gets_less(
+    tiny: Path, caplog: pytest.LogCaptureFixture, n_cells: int, expected: int
+) -> None:
+    settings, abort = EngineSettings(), ctypes.create_string_buffer(2)
+    ran = Plan(n_ctx=8192, n_cells=n_cells)
+    loaded = load(tiny, settings, abort, lambda: True, less_than=ran)
+    loaded.context.free()
+    loaded.model.free()
+    assert loaded.plan.n_cells == expected
+    assert len(caplog.records) == 1
+    assert caplog.text.rstrip().endswith("tiny.gguf ran out of memory.")
+    with pytest.raises(ModelError, match="ran out of memory"):
+        load(tiny, settings, abort, lambda: True, less_than=Plan(n_ctx=1, n_cells=256))
+
+
+@pytest.mark.usefixtures("gpus")
+def test_what_the_cpu_lacks_is_what_is_told(tiny: Path, refusals: Refusals) -> None:
+    def refuse(n_layers: int) -> bool:
+        raise ModelError(f"no room for {n_layers}")
+
+    refusals.refuse_model = refuse
+    with pytest.raises(ModelError, match="no room for 0"):
+        _load(tiny, EngineSettings())
+
+
 @pytest.mark.usefixtures("gpus")
 def test_a_gpu_that_refuses_is_left_alone_at_last(
     tiny: Path, refusals: Refusals, caplog: pytest.LogCaptureFixture
@@ -106,7 +135,7 @@ def test_a_gpu_that_refuses_is_left_alone_at_last(
     assert refusals.models == [(3, 0), (0, 0)]
     assert [record.getMessage() for record in caplog.records] == [
         "tiny.gguf runs on the CPU, 9216 tokens of context in f16. It could not be loaded "
-        "with all 3 layers on the GPU, 9216 tokens of context in f16 (no room for weights)."
+        "with all 3 layers on the GPU, 9216 tokens of context in f16: no room for weights."
     ]
 
 
