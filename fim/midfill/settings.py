@@ -22,12 +22,19 @@ class EngineSettings:
     """Address of a running `llama-server`, such as `http://127.0.0.1:8080`. Empty: Midfill runs the model itself."""
     n_gpu_layers: int = -1
     """Layers of the model that run on the GPU. -1: all that fit."""
-    n_ctx: int = 4096
-    """Tokens of context, at most what the model was trained with. All slots share a cache of this size."""
+    n_ctx: int = 0
+    """Tokens of context, at most what the model was trained with. All slots share a cache of this size.
+    0: enough for a completion's text in each slot, as far as the memory goes."""
+    kv_type: Literal["auto", "f16", "q8_0"] = "auto"
+    """How the cache keeps what was read. `q8_0` takes half the memory of `f16`; it is slow on a CPU, so that `auto`
+    takes it only where otherwise some layers would not fit on the GPU."""
     n_slots: int = 4
     """How many texts keep their evaluated prompt at the same time."""
     n_threads: int = 0
-    """CPU threads. 0: one less than there are cores."""
+    """CPU threads. 0: as many as were measured to be fastest, and before that one less than there are cores."""
+    tune: bool = True
+    """Whether the fastest threads, batches and order of the weights are measured once for each model on this
+    machine, while it is idle. They are used from the next time it is loaded."""
     host_linger_s: float = 10.0
     """Seconds for which the model stays loaded after the last editor has gone."""
 

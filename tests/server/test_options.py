@@ -37,7 +37,7 @@ BASE = Settings(EngineSettings(model="base.gguf"))
         pytest.param(
             {"engine": {"nCtx": True}, "logLevel": "debug"},
             replace(BASE, log_level="debug"),
-            ["engine.nCtx must be a whole number; 4096 is used instead."],
+            ["engine.nCtx must be a whole number; 0 is used instead."],
             id="a-wrong-type-beside-a-right-one",
         ),
         pytest.param(

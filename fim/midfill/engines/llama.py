@@ -31,6 +31,7 @@ from midfill.engines.llama_drafting import BatchCosts
 from midfill.engines.llama_generation import generation
 from midfill.engines.llama_job import AbortFlag, Job
 from midfill.engines.llama_load import Loaded, load
+from midfill.engines.llama_tuning import Tuning
 from midfill.errors import EngineError, EngineGone, EngineRefused, MidfillError
 from midfill.settings import EngineSettings
 
@@ -41,6 +42,8 @@ _log = logging.getLogger("midfill.llama")
 _INLINE_CHARACTERS = 2000
 """A text of up to this length is tokenized on the spot, in under a millisecond; a longer one in a thread."""
 _RECORDS_KEPT = 256
+_IDLE_S = 2.0
+"""Rest after the last request before anything is measured."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class LlamaEngine:
         # So that a caller who gives up waiting does not cancel the load for the others.
         self._load_result.set_running_or_notify_cancel()
         self._cache: PromptCache | None = None
+        self._tuning: Tuning | None = None
         self.records: deque[JobRecord] = deque(maxlen=_RECORDS_KEPT)
         """The generations that ended last, the latest last."""
         # A daemon, so that a forgotten engine does not keep the process alive; `atexit` still ends it in order,
@@ -155,6 +159,8 @@ class LlamaEngine:
             self._jobs.add(job)
             self._requests.put(job)
             self._abort.arrive(job)
+        if self._tuning is not None:
+            self._tuning.interrupt()
 
     def _end(self, *, wait: bool = True) -> None:
         with self._lock:
@@ -164,6 +170,8 @@ class LlamaEngine:
             jobs = list(self._jobs)
         for job in jobs:
             self._abort.cancel(job)
+        if self._tuning is not None:
+            self._tuning.interrupt()
         atexit.unregister(self._end)
         if wait:
             self._thread.join()
@@ -175,10 +183,25 @@ class LlamaEngine:
         try:
             cache = self._cache = PromptCache(loaded.context)
             prepare(loaded.model)
-            self._serve(loaded, cache)
+            self._tuning = Tuning(
+                self._path, loaded, self._settings, lambda: not self._requests.empty()
+            )
+            self._serve(loaded, cache, self._tuning)
         finally:
+            if self._tuning is not None:
+                self._tuning.close()
             loaded.context.free()
             loaded.model.free()
+
+    def _next(self, tuning: Tuning) -> Job | None:
+        """The next request. While there is none for a while, what is fastest is measured."""
+        with suppress(queue.Empty):
+            return self._requests.get(timeout=None if tuning.done else _IDLE_S)
+        while not tuning.done:
+            with suppress(queue.Empty):
+                return self._requests.get_nowait()
+            tuning.step()
+        return self._requests.get()
 
     def _load(self) -> Loaded | None:
         result: Loaded | MidfillError
@@ -192,13 +215,13 @@ class LlamaEngine:
         self._load_result.set_result(result)
         return None if isinstance(result, MidfillError) else result
 
-    def _serve(self, loaded: Loaded, cache: PromptCache) -> None:
+    def _serve(self, loaded: Loaded, cache: PromptCache, tuning: Tuning) -> None:
         """Each job in its turn; one that yields goes a step further whenever nobody else waits."""
         costs = BatchCosts()
         yielding: deque[_Turn] = deque()
         while True:
             try:
-                job = self._requests.get(block=not yielding)
+                job = self._requests.get_nowait() if yielding else self._next(tuning)
             except queue.Empty:
                 turn = yielding[0]
                 if not self._advance(turn):

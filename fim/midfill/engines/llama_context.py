@@ -16,18 +16,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from midfill.engines.fit import N_BATCH_CPU, N_BATCH_GPU, KvType
 from midfill.engines.llama_library import ABORT_WHEN_TEXT, lc, recent_errors
 from midfill.engines.llama_model import LlamaModel
 from midfill.errors import EngineError, ModelError
 
 Logits = npt.NDArray[np.float32]
 
-_BATCH_CPU = 64
-"""Tokens per call on a CPU: prefill is as fast as with 512 (0.98 to 1.02 of it), and the end of a call is
-never far (measured)."""
-_BATCH_GPU = 256
-"""Tokens per call where a GPU computes: the abort flag is read by the CPU backend only, so the engine looks
-between calls."""
+_TYPE_Q8_0 = 8  # ggml.h, enum ggml_type
 
 
 N_SPARE = 3
@@ -56,8 +52,17 @@ class LlamaContext:
         n_threads: int,
         on_gpu: bool,
         abort: ctypes.Array[ctypes.c_char],
+        n_threads_batch: int = 0,
+        n_batch: int = 0,
+        kv_type: KvType = "f16",
+        flash: bool | None = None,
     ) -> None:
         """`abort` is a C string that stops an evaluation while it is not empty.
+
+        Args:
+            n_threads_batch: threads that read a prompt; 0: as many as generate.
+            n_batch: tokens per call at most; 0: what suits the device.
+            flash: whether flash attention may be used; None: on a GPU.
 
         Raises:
             ModelError: the memory does not suffice.
@@ -66,7 +71,7 @@ class LlamaContext:
         self._abort = abort
         self._on_gpu = on_gpu
         self._n_logits = 0
-        self.n_batch = _BATCH_GPU if on_gpu else _BATCH_CPU
+        self.n_batch = n_batch or (N_BATCH_GPU if on_gpu else N_BATCH_CPU)
         self.n_slots = n_slots
         params = lc.llama_context_default_params()
         params.n_ctx = n_cells
@@ -74,10 +79,14 @@ class LlamaContext:
         params.n_seq_max = n_slots + N_SPARE
         params.kv_unified = True
         params.swa_full = True
-        params.n_threads = params.n_threads_batch = n_threads
-        # On a CPU flash attention and a quantized cache are slower (decode 56 against 41 ms, measured).
+        params.n_threads, params.n_threads_batch = n_threads, n_threads_batch or n_threads
+        if kv_type == "q8_0":
+            params.type_k = params.type_v = _TYPE_Q8_0
+        # llama.cpp's own choice is yes wherever it can; on a CPU that is slower (56 against 41 ms, measured).
         params.flash_attn_type = (
-            lc.LLAMA_FLASH_ATTN_TYPE_AUTO if on_gpu else lc.LLAMA_FLASH_ATTN_TYPE_DISABLED
+            lc.LLAMA_FLASH_ATTN_TYPE_AUTO
+            if (on_gpu if flash is None else flash)
+            else lc.LLAMA_FLASH_ATTN_TYPE_DISABLED
         )
         params.no_perf = True
         params.abort_callback = ABORT_WHEN_TEXT
@@ -188,6 +197,10 @@ class LlamaContext:
         self._live()
         self._check_slot(slot_idx)
         return int(lc.llama_memory_seq_pos_max(self._memory, slot_idx)) + 1
+
+    def use_threads(self, n_threads: int, n_threads_batch: int) -> None:
+        """Compute with so many from now on: with the first one token at a time, with the second a prompt."""
+        lc.llama_set_n_threads(self._live(), n_threads, n_threads_batch)
 
     def free(self) -> None:
         """Give the memory back. May be called again."""

@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import ctypes
 import logging
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from midfill.engine import ModelInfo
+from midfill.engines.fit import N_SLOTS_MOST, Needs, Plan, plan, steps_down
+from midfill.engines.gguf_header import read_header
 from midfill.engines.llama_context import LlamaContext
 from midfill.engines.llama_library import lc
-from midfill.engines.llama_memory import (
-    Needs,
-    device_memory,
-    fallback_layers,
-    n_cells_that_fit,
-    n_layers_that_fit,
-)
-from midfill.engines.llama_model import LlamaModel
+from midfill.engines.llama_memory import this_machine
+from midfill.engines.llama_model import LlamaModel, check_file
+from midfill.engines.tuned import Tuned, default_threads, read_tuned, tuned_path
 from midfill.errors import ModelError
 from midfill.settings import EngineSettings
 
 _log = logging.getLogger("midfill.llama")
-
-_SLOTS_MOST = 64
-"""llama.cpp refuses more than 256 sequences; far fewer files are edited at a time."""
 
 
 class Loaded(NamedTuple):
@@ -35,14 +28,10 @@ class Loaded(NamedTuple):
     model: LlamaModel
     context: LlamaContext
     info: ModelInfo
-
-
-class _Plan(NamedTuple):
-    n_ctx: int
-    """Tokens that one text may take."""
-    n_cells: int
-    """Tokens of all slots together."""
-    n_gpu_layers: int
+    plan: Plan
+    """As it was loaded, which is not as it was planned where less memory could be had."""
+    tuned: Tuned | None
+    """What was measured for it before, if anything was."""
 
 
 def load(
@@ -50,97 +39,127 @@ def load(
     settings: EngineSettings,
     abort: ctypes.Array[ctypes.c_char],
     go_on: Callable[[], bool],
+    *,
+    less_than: Plan | None = None,
 ) -> Loaded:
     """Load a model in the calling thread, which is from then on the context's only one.
 
-    Where a GPU has too little memory after all, fewer layers are tried, and the CPU at last.
+    Where there is too little memory after all, it is tried with less, step by step; what came of it is one
+    warning in the log.
+
+    Args:
+        less_than: how it was loaded when it ran out of memory later, while it computed: it gets less.
 
     Raises:
         ModelError: the file cannot be used, or the memory does not suffice.
         EngineGone: `go_on` said no.
     """
-    plan = _plan(path, settings, go_on)
-    attempts = fallback_layers(plan.n_gpu_layers)
-    for attempt_idx, n_gpu_layers in enumerate(attempts):
-        try:
-            return _load_with(path, settings, plan, n_gpu_layers, abort, go_on)
-        except ModelError as error:
-            if attempt_idx + 1 == len(attempts):
-                raise
-            _log.warning("%d layers do not fit on the GPU (%s); trying fewer.", n_gpu_layers, error)
-    raise AssertionError("there is always an attempt")
-
-
-def _plan(path: Path, settings: EngineSettings, go_on: Callable[[], bool]) -> _Plan:
-    # The vocabulary alone loads in some milliseconds and brings all of the metadata.
-    model = LlamaModel.load(path, vocabulary_only=True, go_on=go_on)
+    check_file(path)
+    needs = Needs.of(str(path), read_header(path))
+    tuned = read_tuned(tuned_path(path, llama_version())) if settings.tune else None
+    failed: list[tuple[Plan, ModelError]] = []
+    if less_than is not None:
+        failed.append((less_than, ModelError(f"{path} ran out of memory; take a smaller model.")))
+    model: LlamaModel | None = None
     try:
-        needs = Needs(path.stat().st_size, model.n_layers, model.kv_bytes_per_token)
-        n_ctx_train = model.n_ctx_train
+        for chosen in _plans(path, needs, settings):
+            if any(chosen.alike(other) for other, _ in failed):
+                continue
+            if less_than is not None and not chosen.takes_less_than(less_than, needs):
+                continue
+            try:
+                if model is not None and failed[-1][0].gpu_layers != chosen.gpu_layers:
+                    model.free()
+                    model = None
+                if model is None:
+                    model = _model(path, chosen, tuned, go_on)
+                context = _context(model, chosen, settings, tuned, abort)
+            except ModelError as error:
+                failed.append((chosen, error))
+                if model is None and chosen.n_gpu_layers == 0:
+                    break  # A smaller context does not mend what the weights are missing.
+                continue
+            if failed:
+                _warn(path, needs, chosen, failed[0])
+            loaded, model = Loaded(model, context, _info(model, chosen), chosen, tuned), None
+            return loaded
     finally:
-        model.free()
-    n_ctx = max(1, min(settings.n_ctx, n_ctx_train or settings.n_ctx))
-    memory = device_memory()
-    # A small window leaves cells to spare: they keep other files warm.
-    n_wanted = max(n_ctx, min(settings.n_ctx, n_ctx * _n_slots(settings)))
-    n_cells = n_cells_that_fit(needs, memory, n_wanted)
-    on_gpu = lc.llama_supports_gpu_offload() and settings.n_gpu_layers != 0
-    if on_gpu and memory.gpu_free > needs.weights:
-        n_cells = n_cells or n_wanted
-    if n_cells == 0:
-        raise ModelError(
-            f"{path} takes {needs.weights / 2**30:.1f} GiB, too much for this machine's "
-            f"{memory.ram / 2**30:.1f} GiB of memory; take a smaller model or a smaller quantization."
-        )
-    n_gpu_layers = 0
-    if on_gpu:
-        n_all = needs.n_layers + 1
-        n_fit = n_layers_that_fit(needs, memory, n_cells)
-        n_gpu_layers = n_fit if settings.n_gpu_layers < 0 else min(settings.n_gpu_layers, n_all)
-    return _Plan(min(n_ctx, n_cells), n_cells, n_gpu_layers)
+        if model is not None:
+            model.free()
+    # What the CPU lacks is what a person can mend; the steps always end there.
+    raise next((error for chosen, error in failed if chosen.n_gpu_layers == 0), failed[-1][1])
 
 
-def _load_with(
-    path: Path,
-    settings: EngineSettings,
-    plan: _Plan,
-    n_gpu_layers: int,
-    abort: ctypes.Array[ctypes.c_char],
-    go_on: Callable[[], bool],
-) -> Loaded:
-    model = LlamaModel.load(path, n_gpu_layers=n_gpu_layers, go_on=go_on)
-    try:
-        context = LlamaContext(
-            model,
-            n_cells=plan.n_cells,
-            n_slots=_n_slots(settings),
-            n_threads=_n_threads(settings),
-            on_gpu=n_gpu_layers > 0,
-            abort=abort,
-        )
-    except BaseException:
-        model.free()
-        raise
-    info = model.info(plan.n_ctx, n_gpu_layers)
-    _log.info(
-        "%s: %s, window %d, %d cells, %d slots, %d layers on the GPU.",
-        info.name,
-        info.architecture,
-        info.n_ctx,
-        context.n_cells,
-        context.n_slots,
-        n_gpu_layers,
-    )
-    return Loaded(model, context, info)
+def llama_version() -> str:
+    """Of the library, such as `0.5.0-dev`."""
+    return str(lc.llama_version().decode("utf-8", "replace"))
 
 
-def _n_slots(settings: EngineSettings) -> int:
-    return max(1, min(settings.n_slots, _SLOTS_MOST))
+def n_slots(settings: EngineSettings) -> int:
+    """Texts that the cache keeps apart."""
+    return max(1, min(settings.n_slots, N_SLOTS_MOST))
 
 
-def _n_threads(settings: EngineSettings) -> int:
+def threads(settings: EngineSettings, tuned: Tuned | None) -> tuple[int, int]:
+    """How many generate, and how many read a prompt."""
     if settings.n_threads > 0:
-        return settings.n_threads
-    affinity = getattr(os, "sched_getaffinity", None)
-    n_cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return max(1, n_cores - 1)
+        return settings.n_threads, settings.n_threads
+    if tuned is not None:
+        return tuned.n_threads, tuned.n_threads_batch
+    return default_threads(), default_threads()
+
+
+def _plans(path: Path, needs: Needs, settings: EngineSettings) -> Iterator[Plan]:
+    yield plan(str(path), needs, this_machine(), settings)
+    # Asked again: another program may have taken memory since.
+    yield from steps_down(str(path), needs, this_machine(), settings)
+
+
+def _warn(path: Path, needs: Needs, chosen: Plan, first: tuple[Plan, ModelError]) -> None:
+    planned, error = first
+    _log.warning(
+        "%s runs %s. It could not be loaded %s: %s.",
+        path.name,
+        chosen.said(needs),
+        planned.said(needs),
+        str(error).partition(";")[0].rstrip("."),
+    )
+
+
+def _model(path: Path, chosen: Plan, tuned: Tuned | None, go_on: Callable[[], bool]) -> LlamaModel:
+    return LlamaModel.load(
+        path,
+        n_gpu_layers=chosen.n_gpu_layers,
+        gpu_layers=chosen.gpu_layers,
+        repack=tuned.repack if tuned and chosen.n_gpu_layers == 0 else True,
+        go_on=go_on,
+    )
+
+
+def _context(
+    model: LlamaModel,
+    chosen: Plan,
+    settings: EngineSettings,
+    tuned: Tuned | None,
+    abort: ctypes.Array[ctypes.c_char],
+) -> LlamaContext:
+    on_gpu = chosen.n_gpu_layers > 0
+    n_threads, n_threads_batch = threads(settings, tuned)
+    return LlamaContext(
+        model,
+        n_cells=chosen.n_cells,
+        n_slots=n_slots(settings),
+        n_threads=n_threads,
+        n_threads_batch=n_threads_batch,
+        on_gpu=on_gpu,
+        n_batch=tuned.n_batch if tuned and not on_gpu else chosen.n_batch,
+        kv_type=chosen.kv_type,
+        flash=chosen.flash,
+        abort=abort,
+    )
+
+
+def _info(model: LlamaModel, chosen: Plan) -> ModelInfo:
+    info = model.info(chosen.n_ctx, chosen.n_gpu_layers)
+    _log.info("%s (%s): %s", info.name, info.architecture, " ".join(chosen.reasons))
+    return info

@@ -1,89 +1,68 @@
-"""What fits: layers on a GPU, cells in the KV cache. Pure arithmetic over what the devices report."""
+"""The devices that llama.cpp computes on, and what they tell of their memory."""
 
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
+from dataclasses import replace
 
-from midfill.engines.llama_library import library
+from midfill.engines.fit import Gpu, Machine
+from midfill.engines.llama_library import lc, library
+from midfill.engines.ram import Ram, ram
 
-_GPU_RESERVE_BYTES = 512 * 2**20
-"""Left free on a GPU for the driver's context, the compute buffers and the desktop. An estimate: not measured."""
-_RAM_SHARE = 0.75
-"""Of the machine's memory for weights and cache; the rest is for the editor and everyone else."""
-_CELLS_LEAST = 256
-"""llama.cpp rounds a context up to a multiple of this."""
-
-_TYPE_CPU = 0  # ggml-backend.h, enum ggml_backend_dev_type
-_TYPES_GPU = (1, 2)  # with memory of its own, and with the host's
+_TYPE_CPU, _TYPE_GPU, _TYPE_INTEGRATED = 0, 1, 2  # ggml-backend.h, enum ggml_backend_dev_type
 
 
-@dataclass(frozen=True)
-class Memory:
-    """Bytes that the machine's devices report."""
-
-    ram: int
-    """All of the main memory: the CPU backend does not tell what is free."""
-    gpu_free: int = 0
-    """Free on all GPUs together; llama.cpp spreads layers by free memory."""
-
-
-@dataclass(frozen=True)
-class Needs:
-    """Bytes that a model takes."""
-
-    weights: int
-    n_layers: int
-    kv_per_token: int
-    """One cell of the KV cache, over all layers."""
-
-
-def n_layers_that_fit(needs: Needs, memory: Memory, n_cells: int) -> int:
-    """Layers that a GPU can take with their part of the KV cache; one more than there are: all, and the output."""
-    n_most = needs.n_layers + 1
-    per_layer = (needs.weights + needs.kv_per_token * n_cells) / n_most
-    return max(0, min(n_most, int((memory.gpu_free - _GPU_RESERVE_BYTES) / max(per_layer, 1))))
+def this_machine() -> Machine:
+    """What the devices tell now. Without a GPU that llama.cpp was built for there is none."""
+    main = ram()
+    by_type: dict[int, list[Gpu]] = {}
+    for kind, device in _devices():
+        by_type.setdefault(kind, []).append(device)
+    if main.total == 0:
+        # llama.cpp knows the whole, if not what is free.
+        main = max(
+            (Ram(cpu.total, cpu.total) for cpu in by_type.get(_TYPE_CPU, [])),
+            key=lambda known: known.total,
+            default=main,
+        )
+    if not lc.llama_supports_gpu_offload():
+        return Machine(main)
+    # As llama.cpp does: integrated ones only where there are no others.
+    gpus = by_type.get(_TYPE_GPU) or [
+        replace(gpu, free=min(gpu.free, main.free)) for gpu in by_type.get(_TYPE_INTEGRATED, [])
+    ]
+    return Machine(main, tuple(_with_memory(gpu, main) for gpu in gpus))
 
 
-def fallback_layers(n_gpu_layers: int) -> tuple[int, ...]:
-    """What to try in turn when a load with that many layers fails: ever fewer, then the CPU alone."""
-    steps = (n_gpu_layers, n_gpu_layers * 3 // 4, n_gpu_layers // 2, 0)
-    return tuple(dict.fromkeys(max(0, step) for step in steps))
+def _with_memory(gpu: Gpu, main: Ram) -> Gpu:
+    # A device that reports nothing shares the main memory, as llama.cpp takes it too.
+    return gpu if gpu.total else replace(gpu, free=main.free, total=main.total)
 
 
-def n_cells_that_fit(needs: Needs, memory: Memory, n_wanted: int) -> int:
-    """Cells of the KV cache: what is wanted, or what the memory can hold beside the weights; 0 if that is none.
-
-    Weights are mapped from the file, so that a model somewhat larger than the memory would still run, page by
-    page, at a speed that is of no use for completion.
-    """
-    n_possible = int((memory.ram * _RAM_SHARE - needs.weights) / max(needs.kv_per_token, 1))
-    if n_possible < _CELLS_LEAST:
-        return 0
-    return max(_CELLS_LEAST, min(n_wanted, n_possible))
-
-
-def device_memory() -> Memory:
-    """What the devices that llama.cpp was built for report now."""
+def _devices() -> list[tuple[int, Gpu]]:
+    """Kind and memory of each device."""
     ggml, base = library("ggml"), library("ggml-base")
+    size = ctypes.POINTER(ctypes.c_size_t)
     ggml.ggml_backend_dev_count.restype = ctypes.c_size_t
     ggml.ggml_backend_dev_get.argtypes = [ctypes.c_size_t]
     ggml.ggml_backend_dev_get.restype = ctypes.c_void_p
-    base.ggml_backend_dev_type.argtypes = [ctypes.c_void_p]
-    base.ggml_backend_dev_memory.argtypes = [
-        ctypes.c_void_p,
-        ctypes.POINTER(ctypes.c_size_t),
-        ctypes.POINTER(ctypes.c_size_t),
-    ]
+    base.ggml_backend_dev_memory.argtypes = [ctypes.c_void_p, size, size]
     base.ggml_backend_dev_memory.restype = None
-    ram = gpu_free = 0
+    for name in ("name", "description"):
+        function = getattr(base, f"ggml_backend_dev_{name}")
+        function.argtypes, function.restype = [ctypes.c_void_p], ctypes.c_char_p
+    base.ggml_backend_dev_type.argtypes = [ctypes.c_void_p]
+    base.ggml_backend_dev_type.restype = ctypes.c_int
+    found = []
     for device_idx in range(ggml.ggml_backend_dev_count()):
         device = ggml.ggml_backend_dev_get(device_idx)
         free, total = ctypes.c_size_t(), ctypes.c_size_t()
         base.ggml_backend_dev_memory(device, ctypes.byref(free), ctypes.byref(total))
-        kind = base.ggml_backend_dev_type(device)
-        if kind == _TYPE_CPU:
-            ram = max(ram, total.value)
-        elif kind in _TYPES_GPU:
-            gpu_free += free.value
-    return Memory(ram=ram, gpu_free=gpu_free)
+        gpu = Gpu(
+            name=base.ggml_backend_dev_name(device).decode("utf-8", "replace"),
+            free=free.value,
+            total=total.value,
+            description=base.ggml_backend_dev_description(device).decode("utf-8", "replace"),
+        )
+        found.append((base.ggml_backend_dev_type(device), gpu))
+    return found

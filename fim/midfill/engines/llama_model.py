@@ -51,10 +51,17 @@ class LlamaModel:
         path: Path,
         *,
         n_gpu_layers: int = 0,
+        gpu_layers: Sequence[int] = (),
+        repack: bool = True,
         vocabulary_only: bool = False,
         go_on: Callable[[], bool] = lambda: True,
     ) -> LlamaModel:
         """Load a file, or only its vocabulary. `go_on` is asked now and then whether to continue.
+
+        Args:
+            gpu_layers: how many of the `n_gpu_layers` each GPU takes; empty leaves it to llama.cpp.
+            repack: whether the CPU gets a copy of some weights in an order that its kernels read faster, as a
+                rule; some are read slower (prefill of Q4_K_M at half speed, measured).
 
         Raises:
             ModelError: the file cannot be used; the sentence says why and what to do.
@@ -66,12 +73,20 @@ class LlamaModel:
 
         params = lc.llama_model_default_params()
         params.n_gpu_layers = n_gpu_layers
+        no_devices = (ctypes.c_void_p * 1)(None)
+        if n_gpu_layers == 0:
+            # Else a GPU would still be sent large batches, and its memory be needed for them.
+            params.devices = ctypes.addressof(no_devices)
+        if len(gpu_layers) > 1 and len(gpu_layers) <= (n_most := lc.llama_max_devices()):
+            # Shares as whole layers: llama.cpp then gives each device exactly these.
+            params.tensor_split = (ctypes.c_float * n_most)(*gpu_layers)
+        params.use_extra_bufts = repack
         params.vocab_only = vocabulary_only
         params.load_mode = lc.LLAMA_LOAD_MODE_MMAP
         params.progress_callback = callback = lc.llama_progress_callback(on_progress)
         recent_errors()
         handle = lc.llama_model_load_from_file(str(path).encode("utf-8", "surrogateescape"), params)
-        del callback  # It had to live until here.
+        del callback, no_devices  # They had to live until here.
         if handle is None:
             if not go_on():
                 raise EngineGone(f"The engine was closed while it loaded {path}.")
@@ -121,29 +136,9 @@ class LlamaModel:
         return buffer.value.decode("utf-8", "replace") if length >= 0 else ""
 
     @property
-    def n_layers(self) -> int:
-        """Layers, without the output layer."""
-        return self._count("block_count")
-
-    @property
-    def n_ctx_train(self) -> int:
-        """Tokens of the longest text it was trained with."""
-        return self._count("context_length")
-
-    @property
     def n_parameters(self) -> int:
         """Weights of the model, in numbers."""
         return int(lc.llama_model_n_params(self._handle))
-
-    @property
-    def kv_bytes_per_token(self) -> int:
-        """Memory of one cell of the KV cache in half precision."""
-        n_heads = max(1, self._count("attention.head_count"))
-        n_heads_kv = self._count("attention.head_count_kv") or n_heads
-        width = self._count("embedding_length") // n_heads
-        key = self._count("attention.key_length") or width
-        value = self._count("attention.value_length") or width
-        return self.n_layers * n_heads_kv * (key + value) * 2
 
     # The tables below take a pass over the vocabulary each (20 ms for 32,000 tokens), so they wait until they
     # are asked for; `info` asks for all of them.
@@ -294,12 +289,6 @@ class LlamaModel:
         if (known := self._ids.get(character.encode())) is not None:
             return (known,)
         return [self._ids[b"<0x%02X>" % byte] for byte in character.encode()]
-
-    def _count(self, key: str) -> int:
-        text = self.metadata(f"{self.metadata('general.architecture')}.{key}")
-        # Some models give one number per layer, as "[8, 8, 4]": the largest is the safe estimate.
-        numbers = [int(part) for part in text.strip("[]").split(",") if part.strip().isdigit()]
-        return max(numbers, default=0)
 
 
 def check_file(path: Path, *, needs_weights: bool = True) -> None:

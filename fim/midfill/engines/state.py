@@ -152,8 +152,10 @@ def host_key(model: str, settings: EngineSettings) -> str:
         _identity(model),
         settings.n_gpu_layers,
         settings.n_ctx,
+        settings.kv_type,
         settings.n_slots,
         settings.n_threads,
+        settings.tune,
     )
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 

@@ -13,6 +13,7 @@ from midfill.version import __version__
 _COMMANDS = {
     "complete": "Complete at a place in a file and print the text.",
     "demo": "Complete some places of a real file, shown as an editor would.",
+    "doctor": "Look at the installation and the machine, and say what to do.",
     "host": "Host a model for other programs, in the foreground.",
     "serve": "Run the language server, for an editor.",
 }

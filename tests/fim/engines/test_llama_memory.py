@@ -1,58 +1,100 @@
-"""What fits: tables in GiB, for a model of Code Llama 7B's shape."""
+"""What the devices tell, and that the estimates are near what llama.cpp then takes."""
 
 from __future__ import annotations
 
+import logging
+import re
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
-from midfill.engines.llama_memory import (
-    Memory,
-    Needs,
-    device_memory,
-    fallback_layers,
-    n_cells_that_fit,
-    n_layers_that_fit,
-)
+from gguf_models import Shape, tiny_model
+from midfill.engines import llama_memory
+from midfill.engines.fit import GIB, MIB, Gpu, Needs
+from midfill.engines.gguf_header import read_header
+from midfill.engines.llama_library import lc
+from midfill.engines.llama_memory import this_machine
+from midfill.engines.llama_model import LlamaModel
+from midfill.engines.ram import Ram
 
-GIB = 2**30
-CODE_LLAMA_7B = Needs(weights=4 * GIB, n_layers=32, kv_per_token=512 * 1024)
+pytestmark = pytest.mark.model
 
-
-@pytest.mark.parametrize(
-    ("gpu_gib", "n_layers"),
-    [
-        pytest.param(24, 33, id="all of it and the output"),
-        pytest.param(6.5, 33, id="just"),
-        pytest.param(4, 19, id="a part"),
-        pytest.param(0.5, 0, id="nothing beside the driver"),
-        pytest.param(0, 0, id="no GPU"),
-    ],
-)
-def test_layers_on_a_gpu_with_4096_cells(gpu_gib: float, n_layers: int) -> None:
-    memory = Memory(ram=16 * GIB, gpu_free=int(gpu_gib * GIB))
-    assert n_layers_that_fit(CODE_LLAMA_7B, memory, 4096) == n_layers
+CPU, GPU, INTEGRATED = 0, 1, 2
 
 
-@pytest.mark.parametrize(
-    ("ram_gib", "n_wanted", "n_cells"),
-    [
-        pytest.param(16, 4096, 4096, id="what is wanted"),
-        pytest.param(8, 16384, 4096, id="what is left beside the weights"),
-        pytest.param(16, 2**31 - 1, 16384, id="never what would hang llama.cpp"),
-        pytest.param(16, 1, 256, id="llama.cpp's smallest"),
-        pytest.param(4, 4096, 0, id="not even the weights"),
-    ],
-)
-def test_cells_in_main_memory(ram_gib: int, n_wanted: int, n_cells: int) -> None:
-    assert n_cells_that_fit(CODE_LLAMA_7B, Memory(ram=ram_gib * GIB), n_wanted) == n_cells
-
-
-@pytest.mark.parametrize(
-    ("n_gpu_layers", "steps"), [(33, (33, 24, 16, 0)), (1, (1, 0)), (0, (0,)), (2, (2, 1, 0))]
-)
-def test_a_failed_load_steps_down_to_the_cpu(n_gpu_layers: int, steps: tuple[int, ...]) -> None:
-    assert fallback_layers(n_gpu_layers) == steps
-
-
-@pytest.mark.model
 def test_this_machine_reports_its_memory() -> None:
-    assert device_memory().ram > GIB // 2
+    assert this_machine().ram.total > GIB // 2
+
+
+@pytest.mark.parametrize(
+    ("devices", "free"),
+    [
+        pytest.param([(GPU, 8), (GPU, 4), (INTEGRATED, 9), (CPU, 16)], [8, 4], id="each by itself"),
+        pytest.param([(INTEGRATED, 20), (CPU, 16)], [6], id="an integrated one has main memory"),
+        pytest.param([(GPU, 0), (CPU, 16)], [6], id="one that tells nothing"),
+        pytest.param([(CPU, 16)], [], id="none"),
+    ],
+)
+def test_gpus_that_llama_would_use(
+    monkeypatch: pytest.MonkeyPatch, devices: list[tuple[int, int]], free: list[int]
+) -> None:
+    told = [(kind, Gpu(str(kind), gib * GIB, gib * GIB)) for kind, gib in devices]
+    monkeypatch.setattr(llama_memory, "_devices", lambda: told)
+    monkeypatch.setattr(llama_memory, "ram", lambda: Ram(16 * GIB, 6 * GIB))
+    monkeypatch.setattr(lc, "llama_supports_gpu_offload", lambda: True)
+    assert [gpu.free for gpu in this_machine().gpus] == [gib * GIB for gib in free]
+    monkeypatch.setattr(lc, "llama_supports_gpu_offload", lambda: False)
+    assert this_machine().gpus == ()
+
+
+def test_main_memory_that_the_system_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(llama_memory, "ram", lambda: Ram(0, 0))
+    monkeypatch.setattr(llama_memory, "_devices", lambda: [(CPU, Gpu("CPU", 0, 16 * GIB))])
+    assert this_machine().ram == Ram(16 * GIB, 16 * GIB)
+
+
+@pytest.fixture
+def buffers(caplog: pytest.LogCaptureFixture) -> Callable[[str], float]:
+    """Size in bytes of a kind of buffer in llama.cpp's own log."""
+
+    def size(kind: str) -> float:
+        found = re.findall(rf"CPU\w* +{kind} buffer size = +([\d.]+) MiB", caplog.text)
+        return float(found[-1]) * MIB
+
+    return size
+
+
+@pytest.mark.parametrize("flash", [False, True])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        pytest.param(Shape(), id="logits"),
+        pytest.param(Shape(dim=512, n_layers=1, n_heads=4, ffn=2048), id="feed-forward"),
+        pytest.param(Shape(dim=256, n_layers=1, n_heads=16), id="attention"),
+    ],
+)
+def test_estimates_are_what_llama_takes(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    buffers: Callable[[str], float],
+    shape: Shape,
+    flash: bool,
+) -> None:
+    path = tiny_model(tmp_path / "tiny.gguf", shape=shape)
+    needs = Needs.of("tiny", read_header(path))
+    params = lc.llama_context_default_params()
+    params.n_ctx, params.n_batch, params.n_ubatch, params.n_seq_max = 4096, 64, 64, 4
+    params.kv_unified = params.swa_full = True
+    params.flash_attn_type = 1 if flash else 0
+    with caplog.at_level(logging.DEBUG, "midfill.llama"):
+        model = LlamaModel.load(path)
+        with model.in_use() as handle:
+            context = lc.llama_init_from_model(handle, params)
+        assert context is not None
+        assert buffers("KV") == pytest.approx(needs.kv_bytes(4096, "f16"), rel=0.01)
+        assert buffers("model") == pytest.approx(needs.weights, rel=0.01)
+        taken = buffers("compute")
+        lc.llama_free(context)
+        model.free()
+    assert 0.95 * taken <= needs.compute_bytes(4096, 64, flash=flash) <= 1.6 * taken

@@ -113,13 +113,6 @@ def test_a_model_without_infill_tokens_says_so(tmp_path: Path) -> None:
         format_of(info)
 
 
-def test_numbers_of_the_cache_come_from_the_file(tiny: Path) -> None:
-    model = LlamaModel.load(tiny, vocabulary_only=True)
-    # 2 layers x (64 for keys + 64 for values) x 2 bytes
-    assert (model.n_layers, model.n_ctx_train, model.kv_bytes_per_token) == (2, 8192, 512)
-    model.free()
-
-
 def test_a_freed_model_refuses_instead_of_ending_the_process(tiny: Path) -> None:
     model = LlamaModel.load(tiny)
     with model.in_use():

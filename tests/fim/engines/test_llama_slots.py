@@ -135,7 +135,7 @@ def test_after_a_jump_the_other_layout_is_read_once_and_then_the_one_that_typing
         spm, psm = [*after, 4, *before, *typed], [*before, *typed, 4, *after]
         chosen = choose_prompt(slots, spm, psm)
         read.append("spm" if chosen is spm else "psm")
-        slots[chosen is spm].tokens = chosen
+        slots[chosen is spm].tokens = list(chosen)
     assert read == ["psm", "spm", "spm", "spm"]
     # The next jump begins anew.
     spm, psm = [*after[9:], 4, *before[:600]], [*before[:600], 4, *after[9:]]

@@ -222,11 +222,11 @@ def test_what_tells_hosts_apart(tmp_path: Path) -> None:
     assert host_key(str(model), same) == key
     others = [
         host_key(str(model), replace(settings, **{name: 7}))  # type: ignore[arg-type]
-        for name in ("n_gpu_layers", "n_ctx", "n_slots", "n_threads")
+        for name in ("n_gpu_layers", "n_ctx", "kv_type", "n_slots", "n_threads", "tune")
     ]
     os.utime(model, ns=(0, 12345))
     others.append(host_key(str(model), settings))
-    assert len({key, *others}) == 6
+    assert len({key, *others}) == 8
     if os.name == "posix":
         link = tmp_path / "link.gguf"
         link.symlink_to(model)

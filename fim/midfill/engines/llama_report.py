@@ -1,0 +1,126 @@
+"""What llama.cpp is, what it finds here, and how it would load a model: `python -m midfill.engines.llama_report`.
+
+A process of its own, because a build for another processor, a driver or a damaged file can end it. Standard
+input brings one line of JSON with `model` (a path), `settings`, and `probe` (the path of a small model to
+compute with, or nothing); the answer is JSON too. Nothing that is named is loaded, except the probe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from midfill.engine import Sampling
+from midfill.engines.fit import Needs, plan, shares
+from midfill.engines.gguf_header import read_header
+from midfill.engines.llama import LlamaEngine
+from midfill.engines.llama_library import lc
+from midfill.engines.llama_load import llama_version
+from midfill.engines.llama_memory import this_machine
+from midfill.engines.llama_model import LlamaModel, check_file
+from midfill.engines.ram import cpu_name, n_cores
+from midfill.engines.tuned import read_tuned, tuned_path
+from midfill.errors import MidfillError, ModelError
+from midfill.formats import format_of
+from midfill.settings import EngineSettings
+
+Json = dict[str, Any]
+
+
+def report(model: Path, settings: EngineSettings, probe: Path | None) -> Json:
+    """All of it. What is wrong with the model is the sentence in `model_error`."""
+    machine = this_machine()
+    found: Json = {
+        "version": llama_version(),
+        "system": lc.llama_print_system_info().decode("utf-8", "replace").strip(" |\n"),
+        "gpu_offload": bool(lc.llama_supports_gpu_offload()),
+        "cpu": cpu_name(),
+        "n_cores": n_cores(),
+        **asdict(machine),
+    }
+    try:
+        found["model"] = of_model(model, settings)
+    except ModelError as error:
+        found["model_error"] = str(error)
+    if probe is not None:
+        found["probe"] = asyncio.run(computed(probe))
+    return found
+
+
+def of_model(path: Path, settings: EngineSettings) -> Json:
+    """What a file says of itself, and how it would be loaded now.
+
+    Raises:
+        ModelError: it cannot be used.
+    """
+    check_file(path)
+    machine, header = this_machine(), read_header(path)
+    needs = Needs.of(str(path), header)
+    chosen = plan(str(path), needs, machine, settings)
+    tuned = read_tuned(tuned_path(path, llama_version())) if settings.tune else None
+    return {
+        "path": str(path),
+        "name": header.text("general.name") or path.stem,
+        "architecture": header.architecture,
+        "licence": header.text("general.license"),
+        "n_layers": len(needs.layers),
+        "n_ctx_train": needs.n_ctx_train,
+        "n_vocab": needs.n_vocab,
+        "weights": needs.weights,
+        "kv_per_1k": needs.kv_bytes(1024, chosen.kv_type),
+        "plan": asdict(chosen) | {"said": chosen.said(needs)},
+        "shares": [
+            asdict(share) | {"total": share.total} for share in shares(needs, machine, chosen)
+        ],
+        "tuned": vars(tuned) if tuned else None,
+        "completes": _completes(path, chosen.n_ctx),
+    }
+
+
+async def computed(probe: Path) -> Json:
+    """A generation with a small model: whether llama.cpp computes at all here."""
+    began = time.perf_counter()
+    engine = LlamaEngine(probe, EngineSettings(n_ctx=512, n_slots=1, n_gpu_layers=0, tune=False))
+    try:
+        prompt = await engine.tokenize("def main():\n")
+        sampling = Sampling(max_tokens=4)
+        pieces = [piece async for piece in engine.generate(prompt, sampling)]
+        usage = pieces[-1].usage
+        return {
+            "name": (await engine.info()).name,
+            "tokens": usage.tokens_evaluated + usage.tokens_generated,
+            "ms": (time.perf_counter() - began) * 1000,
+        }
+    except MidfillError as error:
+        return {"error": str(error)}
+    finally:
+        await engine.close()
+
+
+def _completes(path: Path, n_ctx: int) -> str:
+    """Empty, or why the model does not complete code."""
+    model = LlamaModel.load(path, vocabulary_only=True)
+    try:
+        format_of(model.info(n_ctx, 0))
+    except MidfillError as error:
+        return str(error)
+    finally:
+        model.free()
+    return ""
+
+
+def main() -> None:
+    """Read one line, answer with one."""
+    asked = json.loads(sys.stdin.readline())
+    probe = Path(asked["probe"]) if asked["probe"] else None
+    found = report(Path(asked["model"]), EngineSettings(**asked["settings"]), probe)
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

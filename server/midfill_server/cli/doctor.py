@@ -1,0 +1,60 @@
+"""`midfill doctor`: what is here, what is wrong with it, and what to do."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from midfill.settings import EngineSettings
+from midfill_server.checks import Finding, run_checks, worst
+
+_MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "problem": ("✗", "red")}
+
+
+@click.command("doctor")
+@click.option("--model", default="", help="Path of a GGUF file; by default the embedded model.")
+@click.option("--url", default="", help="Address of a running llama-server to look at instead.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@click.option("--report", is_flag=True, help="Print Markdown for a bug report, without your name.")
+def command(model: str, url: str, as_json: bool, report: bool) -> None:
+    """Look at this installation, this machine and the model, and say what to do.
+
+    The exit status is 1 if there is a problem.
+    """
+    findings = run_checks(EngineSettings(model=model, url=url))
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in findings]))
+    elif report:
+        click.echo(markdown(findings))
+    else:
+        _show(findings)
+    sys.exit(worst(findings) == "problem")
+
+
+def markdown(findings: Sequence[Finding]) -> str:
+    """The findings for a bug report. The home folder, and with it the user's name, is left out."""
+    lines = []
+    for finding in findings:
+        lines.append(f"- {_MARKS[finding.level][0]} **{finding.topic}**: {finding.text}")
+        lines += [f"  - {line}" for line in (finding.remedy, *finding.details) if line]
+    return "\n".join(lines).replace(str(Path.home()), "~")
+
+
+def _show(findings: Sequence[Finding]) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    width = max(len(finding.topic) for finding in findings)
+    for finding in findings:
+        mark, colour = _MARKS[finding.level]
+        console.print(Text.assemble((mark, colour), f" {finding.topic:<{width}}  ", finding.text))
+        indent = " " * (width + 4)
+        if finding.remedy:
+            console.print(Text(indent + finding.remedy, style="bold"))
+        for line in finding.details:
+            console.print(Text(indent + line, style="dim"))
