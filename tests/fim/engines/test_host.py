@@ -17,7 +17,9 @@ import pytest
 
 from midfill.engine import Engine, ModelInfo, Sampling
 from midfill.engines.fake import BOS, FakeEngine
-from midfill.engines.host import MAX_BODY_BYTES, Host, run_host
+from midfill.engines.host import run_host
+from midfill.engines.host_api import Host
+from midfill.engines.host_http import MAX_BODY_BYTES
 from midfill.engines.state import HostFiles, HostState, proof
 from midfill.errors import EngineGone, ModelError
 from midfill.settings import EngineSettings
@@ -336,7 +338,8 @@ async def test_loading() -> None:
             answer = await client.get(path)
             assert answer.status_code == 503
             assert answer.json() == {
-                "error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}
+                "error": {"code": 503, "message": "Loading model", "type": "unavailable_error"},
+                "progress": 0.0,
             }
         loaded.set()
         await asyncio.sleep(0.01)
