@@ -21,6 +21,7 @@ FLOORS = (
     ("midfill.syntax",),
     ("midfill.validity",),
     ("midfill.formats",),
+    ("midfill.chat",),
     # 2, 3: the caret, its prompt, what may be shown
     ("midfill.context",),
     ("midfill.prompt", "midfill.filters"),

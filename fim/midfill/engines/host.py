@@ -23,16 +23,18 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from midfill.engine import Engine
+from midfill.engine import Engine, Role
 from midfill.engines.fake import FAKE_SCHEME, FakeEngine
 from midfill.engines.host_api import Host
+from midfill.engines.resident import OpenEngine, Resident
 from midfill.engines.state import HostFiles, HostState
 from midfill.errors import EngineError
 from midfill.settings import EngineSettings
@@ -49,17 +51,19 @@ async def run_host(
     model: str,
     settings: EngineSettings,
     *,
+    instruct: str = "",
     token: str = "",
     files: HostFiles | None = None,
     port: int = 0,
     grace_s: float = 60.0,
     listening: Callable[[HostState], None] = lambda state: None,
-    open_engine: Callable[[], Awaitable[Engine]] | None = None,
+    open_engine: OpenEngine | None = None,
 ) -> None:
     """Host the model on 127.0.0.1 until nobody holds a lease any more, or until cancelled.
 
     Args:
         model: path of a GGUF file, or a `fake:` engine.
+        instruct: the same of the model that explains and edits, which may be the same; empty: none.
         token: what clients must show; drawn at random when empty.
         files: where the host names itself for others to join; None keeps it to itself.
         port: 0 takes one that is free.
@@ -73,19 +77,10 @@ async def run_host(
     key = files.key if files else ""
     token = token or secrets.token_urlsafe(32)
 
-    async def open_named() -> Engine:
-        return await open_here(model, settings)
-
     listener = _listener(port)
     state = HostState(os.getpid(), listener.getsockname()[1], token, __version__, key)
-    async with Host(
-        open_engine or open_named,
-        token,
-        key=key,
-        model=model,
-        n_slots=settings.n_slots,
-        grace_s=grace_s,
-    ) as host:
+    residents = _residents(model, instruct, settings, open_engine)
+    async with Host(residents, token, key=key, n_slots=settings.n_slots, grace_s=grace_s) as host:
         server = _Server(_uvicorn_config(host.app))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         idle = asyncio.create_task(host.leases.over.wait())
@@ -102,6 +97,20 @@ async def run_host(
             host.leases.end()
             server.should_exit = True
             await serving
+
+
+def _residents(
+    model: str, instruct: str, settings: EngineSettings, open_engine: OpenEngine | None
+) -> dict[Role, Resident]:
+    idle_s = 60 * max(0.0, settings.idle_unload_min)
+    opens = open_engine or partial(open_here, model, settings)
+    residents: dict[Role, Resident] = {"completion": Resident(opens, model, idle_s=idle_s)}
+    if instruct == model:
+        residents["instruct"] = residents["completion"]  # Loaded once.
+    elif instruct:
+        opens = partial(open_here, instruct, settings)
+        residents["instruct"] = Resident(opens, instruct, idle_s=idle_s)
+    return residents
 
 
 def run_until_signal(work: Coroutine[Any, Any, None]) -> None:
@@ -138,7 +147,7 @@ async def open_here(model: str, settings: EngineSettings) -> Engine:
 def main(arguments: Sequence[str] | None = None) -> None:
     """What the supervisor starts: `python -m midfill.engines.host --model PATH`.
 
-    Standard input brings one line of JSON with `key`, `folder`, `token`, `grace_s` and `settings`: a token
+    Standard input brings one line of JSON with `key`, `folder`, `token`, `grace_s`, `instruct` and `settings`: a token
     would be seen by other users on the command line.
     """
     parser = argparse.ArgumentParser(prog="python -m midfill.engines.host", description=__doc__)
@@ -150,6 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         run_host(
             model,
             EngineSettings(**terms["settings"]),
+            instruct=terms["instruct"],
             token=terms["token"],
             files=HostFiles(Path(terms["folder"]), terms["key"]),
             grace_s=terms["grace_s"],

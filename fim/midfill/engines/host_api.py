@@ -1,84 +1,81 @@
 """What the host answers, in the dialect of llama.cpp's own `llama-server` (see `dialect`).
 
-So one client drives both. No request is logged, nor any text of one.
+So one client drives both, and editors' other plugins find what they know. No request is logged, nor any text
+of one.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
-import logging
 import math
 import os
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from types import TracebackType
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from midfill.engine import Engine, ModelInfo, Piece, Usage
+from midfill.engine import Piece, Role
 from midfill.engines import dialect
 from midfill.engines.dialect import Json
+from midfill.engines.dialect_infill import read_infill, write_infill
 from midfill.engines.host_guard import Guard
 from midfill.engines.host_http import (
-    Loading,
-    Unloadable,
     Watched,
     end,
     on_http_error,
     on_midfill_error,
     part,
-    place,
     read_json,
     start,
     streamed,
     whole,
 )
+from midfill.engines.host_infill import infill_prompt
 from midfill.engines.host_leases import Leases
+from midfill.engines.host_metrics import MEDIA_TYPE, write_metrics
+from midfill.engines.host_models import Models
+from midfill.engines.host_openai import OpenAi, gathered
+from midfill.engines.resident import Resident
 from midfill.engines.state import MAX_LINGER_S, proof
 from midfill.errors import EngineRefused, MidfillError
 from midfill.version import __version__
 
 _NONCE = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
-_log = logging.getLogger("midfill.host")
-
 
 class Host:
-    """An engine and who uses it, as an ASGI application (`app`). Lives on one event loop.
+    """Engines and who uses them, as an ASGI application (`app`). Lives on one event loop.
 
-    Entering it as a context begins to load the engine, leaving it closes the engine.
+    Entering it as a context begins to load the model that completes, leaving it closes the engines.
     """
 
     def __init__(
         self,
-        open_engine: Callable[[], Awaitable[Engine]],
+        residents: Mapping[Role, Resident],
         token: str,
         *,
         key: str = "",
-        model: str = "",
         n_slots: int = 1,
         grace_s: float = 60.0,
     ) -> None:
-        """`grace_s` is for how long the host waits for its first lease."""
+        """`residents` has at least "completion"; `grace_s` is for how long the host waits for its first lease."""
         self.leases = Leases(grace_s)
-        self.app: ASGIApp = Guard(self._routes(), token)
-        self._open_engine = open_engine
+        self._models = Models(residents)
         self._token = token
         self._key = key
-        self._model = model
         self._n_slots = n_slots
-        self._engine: Engine | None = None
-        self._loading: asyncio.Task[tuple[Engine, ModelInfo]] | None = None
+        self.app: ASGIApp = Guard(self._routes(), token)
 
     async def __aenter__(self) -> Host:
-        self._loading = asyncio.create_task(self._load())
+        self._models.begin(self._useless)
         self.leases.begin()
         return self
 
@@ -89,78 +86,106 @@ class Host:
         trace: TracebackType | None,
     ) -> None:
         self.leases.end()
-        if self._loading is not None:
-            self._loading.cancel()
-            await asyncio.wait((self._loading,))
-        if self._engine is not None:
-            await self._engine.close()
+        await self._models.close()
 
-    async def _load(self) -> tuple[Engine, ModelInfo]:
-        try:
-            self._engine = await self._open_engine()
-            return self._engine, await self._engine.info()
-        except BaseException:
-            # Nobody can use this host: the next one, on a mended file, must not find it.
-            self.leases.linger = False
-            raise
+    def _useless(self) -> None:
+        # Nobody can use this host: the next one, on a mended file, must not find it.
+        self.leases.linger = False
 
     def _routes(self) -> Starlette:
         return Starlette(
             routes=[
                 Route("/health", self._health),
                 Route("/props", self._props),
+                Route("/slots", self._slots),
+                Route("/metrics", self._metrics),
                 Route("/tokenize", self._tokenize, methods=["POST"]),
+                Route("/detokenize", self._detokenize, methods=["POST"]),
                 Route("/completion", self._completion, methods=["POST"]),
+                Route("/infill", self._infill, methods=["POST"]),
                 Route("/lease", self._lease),
                 Route("/proof", self._proof),
+                *OpenAi(self._models).routes(),
             ],
             exception_handlers={HTTPException: on_http_error, MidfillError: on_midfill_error},
         )
 
-    def _loaded(self) -> tuple[Engine, ModelInfo]:
-        """The engine and its model.
-
-        Raises:
-            HTTPException: it is still being loaded, or cannot be.
-        """
-        if self._loading is None or not self._loading.done():
-            raise Loading(0.0)
-        try:
-            return self._loading.result()
-        except MidfillError as error:
-            raise Unloadable(str(error)) from error
-        except Exception as error:
-            _log.error("Loading failed: %s", place(error))
-            raise Unloadable(f"The engine failed to start ({type(error).__name__}).") from None
+    def _picked(self, request: Request, body: object = None) -> Resident:
+        name = request.query_params.get("model")
+        return self._models.pick(name or (body.get("model") if isinstance(body, dict) else None))
 
     async def _health(self, request: Request) -> Response:
-        self._loaded()
+        self._models.check_loaded()
         return JSONResponse({"status": "ok"})
 
     async def _props(self, request: Request) -> Response:
-        _, model = self._loaded()
-        ours = {**dialect.write_model(model), "version": __version__, "key": self._key}
+        resident = self._picked(request)
+        model = await self._models.ready(resident)
+        ours = {
+            **dialect.write_model(model),
+            "version": __version__,
+            "key": self._key,
+            "loaded": resident.loaded,
+        }
         return JSONResponse(
             {
                 "default_generation_settings": {"n_ctx": model.n_ctx},
                 "total_slots": self._n_slots,
-                "model_path": self._model,
+                "model_path": resident.path,
+                "chat_template": model.chat_template,
                 "build_info": f"midfill {__version__}",
                 "midfill": ours,
             }
         )
 
+    async def _slots(self, request: Request) -> Response:
+        resident = self._picked(request)
+        model = resident.known()
+        n_ctx = model.n_ctx if model else 0
+        return JSONResponse(self._models.meter.slots(resident.path, self._n_slots, n_ctx))
+
+    async def _metrics(self, request: Request) -> Response:
+        residents = self._models.residents
+        text = write_metrics(
+            self._models.meter,
+            n_slots=self._n_slots,
+            n_leases=self.leases.count,
+            models={
+                role: (known.name if (known := it.known()) else "", it.loaded)
+                for role, it in residents.items()
+            },
+        )
+        return PlainTextResponse(text, media_type=MEDIA_TYPE)
+
     async def _tokenize(self, request: Request) -> Response:
-        engine, _ = self._loaded()
-        wanted = dialect.read_tokenize(await read_json(request))
-        return JSONResponse({"tokens": await engine.tokenize(wanted)})
+        body = await read_json(request)
+        resident = self._picked(request, body)
+        await self._models.ready(resident)
+        return JSONResponse({"tokens": await resident.tokenize(dialect.read_tokenize(body))})
+
+    async def _detokenize(self, request: Request) -> Response:
+        body = await read_json(request)
+        resident = self._picked(request, body)
+        ids = dialect.read_detokenize(body, await self._models.ready(resident))
+        return JSONResponse({"content": await resident.detokenize(ids)})
 
     async def _completion(self, request: Request) -> Response:
-        engine, model = self._loaded()
-        wanted = dialect.read_request(await read_json(request), model)
-        if wanted.stream:
-            return streamed(_events(engine, wanted))
-        return whole(lambda: _at_once(engine, wanted))
+        body = await read_json(request)
+        resident = self._picked(request, body)
+        wanted = dialect.read_request(body, await self._models.ready(resident))
+        pieces = self._models.generate(resident, wanted.prompt, wanted.sampling)
+        return _answer(pieces, wanted.stream, lambda piece: dialect.write_piece(piece, wanted))
+
+    async def _infill(self, request: Request) -> Response:
+        body = await read_json(request)
+        resident = self._picked(request, body)
+        model = await self._models.ready(resident)
+        wanted = read_infill(body, model)
+        prompt, sampling = await infill_prompt(resident, wanted)
+        pieces = self._models.generate(resident, prompt, sampling, wanted.stops)
+        return _answer(
+            pieces, wanted.stream, lambda piece: write_infill(piece, wanted, len(prompt), model)
+        )
 
     async def _proof(self, request: Request) -> Response:
         nonce = request.query_params.get("nonce", "")
@@ -184,6 +209,23 @@ class Host:
         return Watched(hold)
 
 
+def _answer(
+    pieces: AsyncGenerator[Piece, None], stream: bool, write: Callable[[Piece], Json]
+) -> Response:
+    """The pieces as they come, or as one object; several candidates are a list, as llama-server's are."""
+
+    async def events() -> AsyncGenerator[Json, None]:
+        async with contextlib.aclosing(pieces):
+            async for piece in pieces:
+                yield write(piece)
+
+    async def answer() -> Any:
+        written = [write(piece) for piece in await gathered(pieces)]
+        return written[0] if len(written) == 1 else written
+
+    return streamed(events()) if stream else whole(answer)
+
+
 def _linger_s(text: str) -> float:
     try:
         linger_s = float(text)
@@ -192,22 +234,3 @@ def _linger_s(text: str) -> float:
     if not 0 <= linger_s <= MAX_LINGER_S:
         raise EngineRefused(f'"linger_s" must lie between 0 and {MAX_LINGER_S:g}.')
     return linger_s
-
-
-async def _events(engine: Engine, wanted: dialect.Request) -> AsyncGenerator[Json, None]:
-    async with contextlib.aclosing(engine.generate(wanted.prompt, wanted.sampling)) as pieces:
-        async for piece in pieces:
-            yield dialect.write_piece(piece, wanted)
-
-
-async def _at_once(engine: Engine, wanted: dialect.Request) -> Json:
-    whole_piece = Piece("", (), (), Usage())
-    async with contextlib.aclosing(engine.generate(wanted.prompt, wanted.sampling)) as pieces:
-        async for piece in pieces:
-            whole_piece = Piece(
-                whole_piece.text + piece.text,
-                whole_piece.token_ids + piece.token_ids,
-                whole_piece.logprobs + piece.logprobs,
-                piece.usage,
-            )
-    return dialect.write_piece(whole_piece, wanted)

@@ -46,7 +46,8 @@ class Guard:
             return error_response(403, "Web pages may not use this host.")
         if scope["path"] == "/proof":
             return None
-        shown = values(b"authorization")
+        # The second is where llama-server looks for its key as well.
+        shown = values(b"authorization") or [b"Bearer " + key for key in values(b"x-api-key")]
         if len(shown) != 1 or not hmac.compare_digest(shown[0], self._expected):
             return error_response(401, "The token is missing or wrong.")
         return None

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from midfill.engines import dialect
 from midfill.engines.dialect import Json
-from midfill.errors import EngineRefused, MidfillError, RoleError
+from midfill.errors import EngineRefused, MidfillError, ModelError, RoleError
 
 MAX_BODY_BYTES = 2 << 20
 """A prompt of 128k tokens takes half of it; tokenizing as much text takes some seconds."""
@@ -151,6 +151,8 @@ async def on_http_error(request: Request, error: Exception) -> Response:
 async def on_midfill_error(request: Request, error: Exception) -> Response:
     """What Starlette makes of what a person must mend."""
     assert isinstance(error, MidfillError)
+    if isinstance(error, ModelError) and not isinstance(error, RoleError):
+        return await on_http_error(request, Unloadable(str(error)))
     return error_response(_status(error), str(error))
 
 

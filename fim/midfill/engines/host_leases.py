@@ -19,6 +19,11 @@ class Leases:
         self._count = 0
         self._timer: asyncio.TimerHandle | None = None
 
+    @property
+    def count(self) -> int:
+        """How many are held."""
+        return self._count
+
     def begin(self) -> None:
         """Begin to wait for the first lease."""
         self._timer = asyncio.get_running_loop().call_later(self._stay_s, self.over.set)

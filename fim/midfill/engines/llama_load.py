@@ -50,6 +50,7 @@ def load(
     settings: EngineSettings,
     abort: ctypes.Array[ctypes.c_char],
     go_on: Callable[[], bool],
+    on_progress: Callable[[float], None] = lambda share: None,
 ) -> Loaded:
     """Load a model in the calling thread, which is from then on the context's only one.
 
@@ -63,7 +64,7 @@ def load(
     attempts = fallback_layers(plan.n_gpu_layers)
     for attempt_idx, n_gpu_layers in enumerate(attempts):
         try:
-            return _load_with(path, settings, plan, n_gpu_layers, abort, go_on)
+            return _load_with(path, settings, plan, n_gpu_layers, abort, go_on, on_progress)
         except ModelError as error:
             if attempt_idx + 1 == len(attempts):
                 raise
@@ -107,8 +108,9 @@ def _load_with(
     n_gpu_layers: int,
     abort: ctypes.Array[ctypes.c_char],
     go_on: Callable[[], bool],
+    on_progress: Callable[[float], None],
 ) -> Loaded:
-    model = LlamaModel.load(path, n_gpu_layers=n_gpu_layers, go_on=go_on)
+    model = LlamaModel.load(path, n_gpu_layers=n_gpu_layers, go_on=go_on, on_progress=on_progress)
     try:
         context = LlamaContext(
             model,
