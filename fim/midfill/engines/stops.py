@@ -66,7 +66,7 @@ class _End:
             if (found := self._text.find(word, self._n_told)) >= 0
         ]
         if self._stops.n_indent:
-            lesser = rf"\n[^\S\n]{{0,{self._stops.n_indent - 1}}}(?=\S)"
+            lesser = rf"\n(?:[^\S\n]*\n)*[^\S\n]{{0,{self._stops.n_indent - 1}}}(?=\S)"
             if found_line := re.compile(lesser).search(self._text, self._n_told):
                 hits.append((found_line.start(), "block"))
         if hits:

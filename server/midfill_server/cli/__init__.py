@@ -15,6 +15,7 @@ _COMMANDS = {
     "demo": "Complete some places of a real file, shown as an editor would.",
     "host": "Host a model for other programs, in the foreground.",
     "serve": "Run the language server, for an editor.",
+    "stats": "Show what the running hosts have done.",
 }
 
 
