@@ -1,9 +1,8 @@
 """From messages to what an instruct model reads, by the chat template in its file.
 
-A template is a program in Jinja, written by whoever made the file, that prints one text with the control
-tokens spelled in it. So it runs in Jinja's sandbox, within a time and a size; and it never sees what was
-said: each content stands as a mark that is replaced afterwards, when the control tokens that the template
-itself wrote have been told apart. What a user writes is text, also where it spells a control token.
+A template prints one text with the control tokens spelled in it. It never sees what was said: each content
+stands as a mark that is replaced afterwards, when the control tokens that the template itself wrote have been
+told apart. What a user writes is text, also where it spells a control token.
 """
 
 from __future__ import annotations
@@ -11,29 +10,15 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-import sys
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from types import FrameType
-from typing import Any, Literal
-
-from jinja2.exceptions import SecurityError, TemplateError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from typing import Literal
 
 from midfill.engine import ModelInfo
-from midfill.errors import EngineRefused, RoleError
+from midfill.errors import RoleError
 from midfill.formats import Tokenize
 
 Speaker = Literal["system", "user", "assistant"]
-
-LONGEST_TEMPLATE = 1 << 16
-"""Characters. The longest that are in use, with tools and reasoning, take some 15,000."""
-LONGEST_TEXT = 1 << 20
-"""Characters that a template may print besides the contents: a thousand long turns' worth."""
-TIME_LIMIT_S = 2.0
-"""A template of any family takes under a millisecond a message."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +57,21 @@ def rendered(model: ModelInfo, messages: Sequence[Message]) -> list[int | str]:
     Raises:
         RoleError, EngineRefused: as for `chat_prompt`.
     """
+    from midfill.chat_template import run_template  # noqa: PLC0415  Loads Jinja.
+
     contents = _Contents()
     told = [
         {"role": message.role, "content": contents.mark(message.content)} for message in messages
     ]
-    text = _run(model, told)
+    spelling = {token: piece for piece, token in model.control_ids.items()}
+    variables = {
+        "messages": told,
+        "add_generation_prompt": True,
+        "bos_token": "" if model.bos_id is None else spelling.get(model.bos_id, ""),
+        "eos_token": spelling.get(model.end_ids[0], "") if model.end_ids else "",
+        "tools": None,
+    }
+    text = run_template(model.name, model.chat_template, variables)
     pieces: list[int | str] = []
     spelled = sorted(model.control_ids, key=len, reverse=True)
     for part in re.split(f"({'|'.join(map(re.escape, spelled))})" if spelled else "(?!)", text):
@@ -121,116 +116,26 @@ class _Contents:
 class _Mark(str):
     """Stands for a content. Templates strip contents, so stripping gives the mark of the stripped text."""
 
-    __slots__ = ("contents", "text")
+    __slots__ = ("_contents", "_text")
 
     def __new__(cls, mark: str, text: str, contents: _Contents) -> _Mark:
         made = super().__new__(cls, mark)
-        made.text, made.contents = text, contents
+        made._text, made._contents = text, contents
         return made
 
-    text: str
-    contents: _Contents
+    # Underscored: the sandbox keeps such names from templates.
+    _text: str
+    _contents: _Contents
 
     def strip(self, chars: str | None = None, /) -> str:
-        return self.contents.mark(self.text.strip(chars))
+        return self._contents.mark(self._text.strip(chars))
 
     def lstrip(self, chars: str | None = None, /) -> str:
-        return self.contents.mark(self.text.lstrip(chars))
+        return self._contents.mark(self._text.lstrip(chars))
 
     def rstrip(self, chars: str | None = None, /) -> str:
-        return self.contents.mark(self.text.rstrip(chars))
+        return self._contents.mark(self._text.rstrip(chars))
 
 
 _LEFT, _RIGHT = "\U000f4d46", "\U000f4d47"
 """Of the private use area: no vocabulary and no template has them, and a content is never printed with them."""
-
-
-class _Refused(Exception):
-    """The template called `raise_exception`."""
-
-
-class _Sandbox(ImmutableSandboxedEnvironment):
-    # 'x' * 10**10 would fill the memory before any limit is looked at.
-    intercepted_binops = frozenset(("*", "**"))
-
-    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        if not all(isinstance(side, (int, float)) and abs(side) < 2**31 for side in (left, right)):
-            raise SecurityError(f"{operator} of something else than numbers")
-        if operator == "**" and abs(right) > 64:
-            raise SecurityError("a power above 64")
-        return super().call_binop(context, operator, left, right)
-
-
-def _run(model: ModelInfo, messages: Sequence[Mapping[str, str]]) -> str:
-    if len(model.chat_template) > LONGEST_TEMPLATE:
-        raise RoleError(f"The chat template of {model.name} is too long; use another model.")
-    spelling = {token: piece for piece, token in model.control_ids.items()}
-    sandbox = _Sandbox(
-        # As the templates' own authors run them (transformers, chat_template_utils).
-        trim_blocks=True,
-        lstrip_blocks=True,
-        extensions=["jinja2.ext.loopcontrols"],
-    )
-    sandbox.globals |= {"raise_exception": _refuse, "strftime_now": _now}
-    printed: list[str] = []
-    n_printed = 0
-    before = sys.gettrace()
-    sys.settrace(_limit(time.monotonic() + TIME_LIMIT_S))
-    try:
-        template = sandbox.from_string(model.chat_template)
-        for part in template.generate(
-            messages=messages,
-            add_generation_prompt=True,
-            bos_token="" if model.bos_id is None else spelling.get(model.bos_id, ""),
-            eos_token=spelling.get(model.end_ids[0], "") if model.end_ids else "",
-            tools=None,
-        ):
-            printed.append(part)
-            n_printed += len(part)
-            if n_printed > LONGEST_TEXT:
-                raise SecurityError("it prints too much")
-    except _Refused as refused:
-        raise EngineRefused(
-            f"The chat template of {model.name} refuses this conversation: {refused}"
-        ) from None
-    except TimeoutError:
-        raise RoleError(
-            f"The chat template of {model.name} does not end; use another model."
-        ) from None
-    except (
-        # What running a program that someone else wrote can raise.
-        TemplateError,
-        ArithmeticError,
-        AttributeError,
-        LookupError,
-        MemoryError,
-        RecursionError,
-        TypeError,
-        ValueError,
-    ) as error:
-        raise RoleError(
-            f"The chat template of {model.name} does not work ({type(error).__name__}); "
-            "use another model."
-        ) from None
-    finally:
-        sys.settrace(before)
-    return "".join(printed)
-
-
-def _limit(until_s: float) -> Any:
-    """Ends the Python code of this thread at a time: a compiled template is Python, and asks nobody's leave."""
-
-    def trace(frame: FrameType, event: str, argument: object) -> Any:
-        if time.monotonic() > until_s:
-            raise TimeoutError
-        return trace
-
-    return trace
-
-
-def _refuse(message: object) -> None:
-    raise _Refused(str(message)[:200])
-
-
-def _now(form: str) -> str:
-    return datetime.now().strftime(form)

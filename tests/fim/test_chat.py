@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from midfill import chat
+from midfill import chat_template
 from midfill.chat import Message, chat_prompt, rendered
 from midfill.engine import ModelInfo
 from midfill.engines.fake import FakeEngine
@@ -132,7 +132,9 @@ async def test_the_ids() -> None:
             "SecurityError",
             id="prints-too-much",
         ),
-        pytest.param("x" * (chat.LONGEST_TEMPLATE + 1), RoleError, "too long", id="too-long"),
+        pytest.param(
+            "x" * (chat_template.LONGEST_TEMPLATE + 1), RoleError, "too long", id="too-long"
+        ),
         pytest.param(
             "{{ messages[0].content[:9] }}", RoleError, "takes messages apart", id="takes-apart"
         ),
@@ -154,7 +156,7 @@ async def test_what_does_not_work_is_one_sentence(
 
 
 def test_a_template_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chat, "TIME_LIMIT_S", 0.1)
+    monkeypatch.setattr(chat_template, "TIME_LIMIT_S", 0.1)
     loops = "{% for i in range(99999) %}" * 3 + "{% endfor %}" * 3
     with pytest.raises(RoleError, match="does not end"):
         rendered(model(loops), user("x"))

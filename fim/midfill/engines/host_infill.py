@@ -7,11 +7,9 @@ fits of them, and what does not is told to an engine that copies.
 
 from __future__ import annotations
 
-from midfill.context import CompletionContext
 from midfill.engine import Engine, Sampling
 from midfill.engines.dialect_infill import InfillRequest
 from midfill.formats import format_of
-from midfill.prompt import CONTROL_TOKENS, Budget, render
 from midfill.settings import CompletionSettings
 from midfill.text import Document
 
@@ -25,6 +23,10 @@ async def infill_prompt(engine: Engine, request: InfillRequest) -> tuple[tuple[i
     Raises:
         RoleError: the model cannot infill.
     """
+    # Loads tree-sitter, which no other request of the host needs.
+    from midfill.context import CompletionContext  # noqa: PLC0415
+    from midfill.prompt import CONTROL_TOKENS, Budget, render  # noqa: PLC0415
+
     model = await engine.info()
     prompt_format = format_of(model)
     known: dict[str, list[int]] = {}

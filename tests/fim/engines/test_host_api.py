@@ -227,7 +227,8 @@ async def test_detokenize() -> None:
     async with hosted(FakeEngine()) as client:
         answer = await client.post("/detokenize", json={"tokens": [97, 195, 169, 257]})
         assert answer.json() == {"content": "aé"}
-        for wrong in ({"tokens": "a"}, {"tokens": [261]}, []):
+        wrongs: list[Any] = [{"tokens": "a"}, {"tokens": [261]}, []]
+        for wrong in wrongs:
             assert (await client.post("/detokenize", json=wrong)).status_code == 400
 
 
