@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import json
 import multiprocessing
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -38,7 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", default="fake:", help="a GGUF file, or a scripted engine")
     options = parser.parse_args(arguments)
     began = time.monotonic()
-    n_hosts = [race(options.servers, options.model) for _ in range(options.rounds)]
+    n_hosts: list[int] = []
+    for _ in range(options.rounds):
+        n_hosts.append(race(options.servers, options.model))
+        print(f"round {len(n_hosts)}: {n_hosts[-1]}", file=sys.stderr, flush=True)
     found = {
         "rounds": len(n_hosts),
         "servers": options.servers,
@@ -59,19 +63,30 @@ def race(n_servers: int, model: str) -> int:
             ours, theirs = processes.Pipe()
             server = processes.Process(target=_serve, args=(theirs, start, folder, model))
             server.start()
+            theirs.close()
             stack.callback(server.join)
             ends.append(ours)
-        pids = [end.recv() for end in ends]
+        pids = [_told_by(end) for end in ends]
         n_running = len(hosts_in(Path(folder)))
         for end in ends:
-            end.send(None)
+            with contextlib.suppress(OSError):
+                end.send(None)
         until = time.monotonic() + _LEAVE_S
         while hosts_in(Path(folder)) and time.monotonic() < until:
             time.sleep(0.02)
         left = hosts_in(Path(folder))
         for process in left:
             process.kill()
+        # A server that failed told no process id, which counts as a host that is not the others'.
         return max(len(set(pids)), n_running) + len(left)
+
+
+def _told_by(end: Connection) -> int:
+    try:
+        pid: int = end.recv()
+    except EOFError:
+        return -1
+    return pid
 
 
 def hosts_in(folder: Path) -> list[psutil.Process]:

@@ -139,7 +139,7 @@ class Resident:
         """Let the engine go; nobody uses it, though its loading may outlast whoever asked for it."""
         if self._opening is not None and not self._opening.done():
             self._timer = asyncio.get_running_loop().call_later(self._idle_s, self._begin_leave)
-        elif not self._n_users:
+        else:
             # At once, and not in the task: a request that comes in between must find no engine.
             self._opening, self._leaving = None, asyncio.create_task(self._shut())
             self.on_unload()

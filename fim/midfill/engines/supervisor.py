@@ -185,11 +185,26 @@ class HostEngine:
             return self._lease
         self._rest.check(files)
         files.create_folder()
-        async with _locked(files):
+        lock = FileLock(files.lock_path)
+        until_s = time.monotonic() + 2 * _START_S
+        while not _acquired(lock):
+            # Whoever has the lock starts the host: once that has named itself, it needs no lock to join it.
+            await asyncio.sleep(_POLL_S)
+            if (lease := await self._take(model, files)) is not None:
+                self._lease = lease
+                return lease
+            if time.monotonic() > until_s:
+                raise EngineError(
+                    "Another process has been starting the model for too long; "
+                    f"it holds {lock.lock_file}."
+                )
+        try:
             self._lease = await self._take(model, files)
             if self._lease is None:
                 self._lease = await self._start(model, instruct, files)
             return self._lease
+        finally:
+            lock.release()
 
     async def _take(self, model: str, files: HostFiles) -> _Lease | None:
         """A lease of the host that is named by the state file, if it answers."""
@@ -365,28 +380,12 @@ async def _hold(
                     granted.set_result(None)
 
 
-@contextlib.asynccontextmanager
-async def _locked(files: HostFiles) -> AsyncGenerator[None, None]:
-    """Be the only one, of all processes, that starts this host.
-
-    Raises:
-        EngineError: another process has been starting it for too long.
-    """
-    lock = FileLock(files.lock_path)
-    began = time.monotonic()
-    while True:
-        with contextlib.suppress(Timeout):
-            lock.acquire(blocking=False)
-            break
-        if time.monotonic() > began + 2 * _START_S:
-            raise EngineError(
-                f"Another process has been starting the model for too long; it holds {lock.lock_file}."
-            )
-        await asyncio.sleep(_POLL_S)
-    try:
-        yield
-    finally:
-        lock.release()
+def _acquired(lock: FileLock) -> bool:
+    """Take the lock, if no other process has it."""
+    with contextlib.suppress(Timeout):
+        lock.acquire(blocking=False)
+        return True
+    return False
 
 
 def _spawn(

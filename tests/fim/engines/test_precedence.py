@@ -69,8 +69,8 @@ def test_waits_for_all_that_go_first() -> None:
 
 def test_its_own_go_first_without_waiting() -> None:
     precedence = Precedence()
-    with precedence.running(A, yields=False):
-        assert precedence.wait_turn(A) is False
+    with precedence.running(A, yields=False), waiting(precedence, A) as answer:
+        assert answer() is False
     assert precedence.wait_turn(A) is True
 
 

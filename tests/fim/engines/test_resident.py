@@ -66,6 +66,7 @@ async def test_closed_while_nobody_wants_it_and_opened_again() -> None:
     assert await said(resident) == "answer"
     await until(lambda: unloads)
     assert not resident.loaded
+    await asyncio.sleep(0.01)  # It is told of when it begins; this is for the engine to be closed.
     with pytest.raises(EngineGone):
         await said(opener.engines[0])
     assert (await resident.info()).name == "fake"
