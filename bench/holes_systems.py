@@ -59,6 +59,14 @@ class RecordingEngine:
         """As the engine does."""
         return await self._engine.tokenize(text)
 
+    async def detokenize(self, ids: Sequence[int]) -> str:
+        """As the engine does."""
+        return await self._engine.detokenize(ids)
+
+    def loading(self) -> float | None:
+        """As the engine says."""
+        return self._engine.loading()
+
     async def generate(
         self, prompt: Sequence[int], sampling: Sampling
     ) -> AsyncGenerator[Piece, None]:

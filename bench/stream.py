@@ -113,7 +113,9 @@ def states(texts: Sequence[str], n_states: int, seed: int) -> list[State]:
         start = end - len(lines[line_idx].strip()) + 3
         for n_typed in range(min(rng.choice(RUNS), end - start)):
             caret = start + n_typed
-            result.append(State(kind if n_typed == 0 else "typing", text[:caret] + text[end:], caret))
+            result.append(
+                State(kind if n_typed == 0 else "typing", text[:caret] + text[end:], caret)
+            )
     middle = result[n_states // 2]
     result[n_states // 2] = State("explanation", middle.text, middle.offset)
     return result[:n_states]

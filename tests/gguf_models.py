@@ -97,12 +97,13 @@ def tiny_model(
     fim_keys: FimKeys = "new",
     shape: Shape | None = None,
     seed: int = 0,
+    chat_template: str = "",
 ) -> Path:
     """A model of random weights over `tiny_vocabulary`, less than a megabyte in size."""
     vocabulary = tiny_vocabulary(infill=infill)
     size = shape or Shape()
     weights = _random_weights(size, len(vocabulary.pieces), seed)
-    return write_model(path, vocabulary, size, weights, fim_keys)
+    return write_model(path, vocabulary, size, weights, fim_keys, chat_template)
 
 
 def chain_model(path: Path, *chain: str, endless: bool = False) -> Path:
@@ -225,6 +226,7 @@ def write_model(
     size: Shape,
     weights: Mapping[str, Weights],
     fim_keys: FimKeys = "new",
+    chat_template: str = "",
 ) -> Path:
     """Write a GGUF file; without weights it holds the vocabulary only."""
     writer = GGUFWriter(path, "llama")
@@ -250,6 +252,8 @@ def write_model(
     writer.add_unk_token_id(0)
     writer.add_add_bos_token(True)
     writer.add_add_eos_token(False)
+    if chat_template:
+        writer.add_chat_template(chat_template)
     if vocabulary.fim_ids and fim_keys != "none":
         names = {"pre": "fim_pre", "suf": "fim_suf", "mid": "fim_mid"}
         if fim_keys == "old":

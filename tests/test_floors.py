@@ -21,6 +21,8 @@ FLOORS = (
     ("midfill.syntax",),
     ("midfill.validity",),
     ("midfill.formats",),
+    ("midfill.chat_template",),
+    ("midfill.chat",),
     # 2, 3: the caret, its prompt, what may be shown
     ("midfill.context",),
     ("midfill.prompt", "midfill.filters"),
@@ -87,6 +89,10 @@ def test_only_convert_knows_both_worlds() -> None:
     [
         pytest.param("midfill", ["llama_cpp", "pygls", "httpx", "tree_sitter"], id="library"),
         pytest.param("midfill.complete", ["llama_cpp", "pygls", "httpx"], id="complete"),
+        # A host is there as soon as an editor asks: what few requests need is imported by them.
+        pytest.param(
+            "midfill.engines.host", ["llama_cpp", "jinja2", "tree_sitter", "pygls"], id="host"
+        ),
         pytest.param("midfill_server.server", ["llama_cpp", "httpx", "rich"], id="server"),
         pytest.param("midfill_server.cli", ["llama_cpp", "pygls", "httpx", "rich"], id="cli"),
     ],

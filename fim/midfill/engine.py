@@ -19,12 +19,17 @@ StopReason = Literal[
     "context",  # the context window is full
     "cancelled",
     # The reasons below are found on the asking side, while streaming or afterwards.
+    "word",  # a text that was to end it
     "line",
     "block",
     "suffix",
     "repetition",
     "time",
 ]
+
+
+Role = Literal["completion", "instruct"]
+"""What a model is asked for: to complete at the caret, or to explain and edit."""
 
 
 @dataclass(frozen=True)
@@ -116,9 +121,10 @@ class ModelInfo:
     bos_id: int | None = None
     """The token a prompt begins with; None where the model was trained without one."""
     end_ids: tuple[int, ...] = ()
-    """Tokens that the model's file marks as the end of a generation."""
+    """Tokens that the model's file marks as the end of a generation; the end of a text first, if it has one."""
     control_ids: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
-    """Id of each control piece that is one token of this model, by its text, such as `▁<PRE>`."""
+    """Id of each control piece that is one token of this model, by its text, such as `▁<PRE>`: those of some
+    prompt format, and those that its chat template writes."""
     layouts: tuple[str, ...] = ()
     """Orders of an infill prompt (`psm`, `spm`) that the model was trained with; empty: all of its family's."""
     chat_template: str = ""
@@ -150,6 +156,16 @@ class Engine(Protocol):
 
         No token is put in front, and text that spells a control token is never parsed as one.
         """
+
+    async def detokenize(self, ids: Sequence[int]) -> str:
+        """The text of token ids, its leading space kept; none for control tokens.
+
+        Raises:
+            EngineRefused: one of them is no token.
+        """
+
+    def loading(self) -> float | None:
+        """How much of the model is loaded, 0 to 1; None while nothing is being loaded."""
 
     def generate(self, prompt: Sequence[int], sampling: Sampling) -> AsyncGenerator[Piece, None]:
         """Continue `prompt`. It ends with the piece that carries the last candidate's stop reason."""

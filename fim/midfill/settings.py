@@ -37,6 +37,18 @@ class EngineSettings:
     machine, while it is idle. They are used from the next time it is loaded."""
     host_linger_s: float = 10.0
     """Seconds for which the model stays loaded after the last editor has gone."""
+    idle_unload_min: float = 30.0
+    """Minutes without a request after which a model gives its memory back; the next request loads it again.
+    0: never."""
+
+
+@dataclass(frozen=True)
+class InstructSettings:
+    """The model that explains and edits."""
+
+    model: str = ""
+    """Path of a GGUF file with a chat template, for explanations and edits. Empty: none. The same file as
+    `engine.model` is loaded once."""
 
 
 @dataclass(frozen=True)
@@ -77,5 +89,6 @@ class Settings:
 
     engine: EngineSettings = field(default_factory=EngineSettings)
     completion: CompletionSettings = field(default_factory=CompletionSettings)
+    instruct: InstructSettings = field(default_factory=InstructSettings)
     log_level: LogLevel = "warning"
     """How much is written to the log. Source code never is."""

@@ -154,6 +154,55 @@ def test_a_host_in_the_foreground_serves_those_who_show_the_token(folder: Path) 
         assert host.wait(timeout=60) == 0
 
 
+def test_stats_of_no_host(folder: Path) -> None:
+    done = midfill("stats")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "No host is running.\n", "")
+    assert json.loads(midfill("stats", "--json").stdout) == []
+
+
+def test_stats_of_a_host_in_the_foreground(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MIDFILL_HOST_TOKEN", "a-token-of-ones-own")
+    command = [sys.executable, "-m", "midfill_server", "host", "--model", "fake:text=answer"]
+    with subprocess.Popen(
+        [*command, "--instruct", "fake:"], stdout=subprocess.PIPE, text=True
+    ) as host:
+        assert host.stdout is not None
+        address = host.stdout.readline().split()[-1]
+        assert host.stdout.readline().endswith("Bearer a-token-of-ones-own\n")
+        headers = {"Authorization": "Bearer a-token-of-ones-own"}
+        for _ in range(3):
+            body = {"prompt": [65] * 10, "n_predict": 4}
+            httpx.post(f"{address}/completion", json=body, headers=headers).raise_for_status()
+        # One that died without a word, and one whose port is another's by now.
+        state = folder / "state"
+        for key, port in (("dead", 1), ("taken", int(address.rpartition(":")[2]))):
+            fields = {"pid": 1, "port": port, "token": "other", "version": "", "key": key}
+            (state / f"host-{key}.json").write_text(json.dumps(fields))
+        [told] = json.loads(midfill("stats", "--json").stdout)
+        table = midfill("stats")
+        host.terminate()
+        assert host.wait(timeout=60) == 0
+    assert told["models"]["completion"] == {"name": "fake", "loaded": True}
+    assert told["models"]["instruct"] == {"name": "", "loaded": False}
+    assert told["requests"] == {"budget": 3}
+    assert told["tokens"]["reused"] == 18
+    assert told["tokens"]["evaluated"] == 12
+    assert told["tokens"]["generated"] == 12
+    assert told["acceptance"] is None
+    assert told["slots"][0]["n_prompt_tokens"] == 14
+    assert set(told["ms"]) == {"wait", "prefill", "decode"}
+    assert table.returncode == 0
+    assert "tokens reused" in table.stdout
+    assert midfill("stats").stdout == "No host is running.\n"
+
+
+def test_a_token_that_is_too_short(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MIDFILL_HOST_TOKEN", "short")
+    done = midfill("host", "--model", "fake:")
+    assert done.returncode == 1
+    assert "at least 16 characters" in done.stderr
+
+
 def test_a_host_of_a_missing_model_is_one_sentence(folder: Path) -> None:
     done = midfill("host", "--model", "missing.gguf")
     assert (done.returncode, done.stdout) == (1, "")

@@ -32,7 +32,15 @@ _ERROR_TYPES = {
 """llama-server's `format_error_response`."""
 
 _STOP_TYPES: Mapping[StopReason, str] = MappingProxyType(
-    {"eot": "eos", "budget": "limit", "context": "limit", "": ""}
+    {
+        "eot": "eos",
+        "word": "word",
+        "budget": "limit",
+        "context": "limit",
+        "time": "limit",
+        "block": "limit",
+        "": "",
+    }
 )
 _MAX_STOP_IDS = 64
 _MAX_COPY_CHARS = 64_000
@@ -115,24 +123,23 @@ def read_request(body: object, model: ModelInfo) -> Request:
     Raises:
         EngineRefused: with the sentence for whoever wrote the request.
     """
-    if not isinstance(body, dict):
-        raise EngineRefused("The body must be a JSON object.")
-    known = {"prompt", "instead", "stop_ids", "copy", "copy_from", *_NUMBERS, *_FLAGS}
+    body = object_of(body)
+    known = {"model", "prompt", "instead", "stop_ids", "copy", "copy_from", *_NUMBERS, *_FLAGS}
     if unknown := body.keys() - known:
         raise EngineRefused(f"There is no field {min(unknown)[:40]!r}.")
-    prompt = _ids(body, "prompt", model)
+    prompt = ids_of(body, "prompt", model)
     if not prompt:
         raise EngineRefused('"prompt" must hold at least one token.')
-    instead = _ids(body, "instead", model)
+    instead = ids_of(body, "instead", model)
     if (n_longest := max(len(prompt), len(instead))) > model.n_ctx:
         raise EngineRefused(
             f"The prompt has {n_longest} tokens and the context holds {model.n_ctx}."
         )
-    stop_ids = _ids(body, "stop_ids", model)
+    stop_ids = ids_of(body, "stop_ids", model)
     if len(stop_ids) > _MAX_STOP_IDS:
         raise EngineRefused(f'"stop_ids" may hold at most {_MAX_STOP_IDS} tokens.')
-    numbers = {name: _number(body, name) for name in _NUMBERS}
-    flags = {name: _flag(body, name) for name in _FLAGS}
+    numbers = {name: number_of(body, name) for name in _NUMBERS}
+    flags = {name: flag_of(body, name) for name in _FLAGS}
     n_predict = int(numbers["n_predict"])
     sampling = Sampling(
         max_tokens=n_predict if n_predict >= 0 else model.n_ctx - len(prompt),
@@ -166,6 +173,15 @@ def read_tokenize(body: object) -> str:
     return without_surrogates(body["content"])
 
 
+def read_detokenize(body: object, model: ModelInfo) -> tuple[int, ...]:
+    """The tokens that `/detokenize` is asked about.
+
+    Raises:
+        EngineRefused: with the sentence for whoever wrote the request.
+    """
+    return ids_of(object_of(body), "tokens", model)
+
+
 def write_piece(piece: Piece, request: Request) -> Json:
     """One event of a streamed completion."""
     usage = piece.usage
@@ -176,13 +192,7 @@ def write_piece(piece: Piece, request: Request) -> Json:
         "stop": bool(usage.stop_reason),
         "tokens_predicted": usage.tokens_generated,
         "tokens_evaluated": len(request.prompt),
-        "timings": {
-            "cache_n": usage.tokens_reused,
-            "prompt_n": usage.tokens_evaluated,
-            "prompt_ms": usage.prefill_ms,
-            "predicted_n": usage.tokens_generated,
-            "predicted_ms": usage.decode_ms,
-        },
+        "timings": write_timings(usage),
         "midfill": {"usage": vars(usage)},
     }
     if request.n_probs and piece.logprobs:
@@ -191,9 +201,33 @@ def write_piece(piece: Piece, request: Request) -> Json:
             {"id": token, "logprob": logprob, "top_logprobs": []} for token, logprob in pairs
         ]
     if usage.stop_reason:
-        event["stop_type"] = _STOP_TYPES.get(usage.stop_reason, "none")
+        event["stop_type"] = write_stop_type(usage.stop_reason)
         event["truncated"] = usage.stop_reason == "context"
     return event
+
+
+def write_timings(usage: Usage) -> Json:
+    """What a generation has cost, in llama-server's words."""
+    timings: Json = {"cache_n": usage.tokens_reused}
+    for name, n_tokens, ms in (
+        ("prompt", usage.tokens_evaluated, usage.prefill_ms),
+        ("predicted", usage.tokens_generated, usage.decode_ms),
+    ):
+        timings |= {
+            f"{name}_n": n_tokens,
+            f"{name}_ms": ms,
+            f"{name}_per_token_ms": ms / n_tokens if n_tokens else 0.0,
+            f"{name}_per_second": 1000 * n_tokens / ms if ms else 0.0,
+        }
+    return timings | {
+        "draft_n": usage.tokens_drafted,
+        "draft_n_accepted": usage.tokens_accepted,
+    }
+
+
+def write_stop_type(reason: StopReason) -> str:
+    """Why a generation ended, in llama-server's words."""
+    return _STOP_TYPES.get(reason, "none")
 
 
 def read_piece(event: Json) -> Piece:
@@ -274,7 +308,23 @@ def _stop_reason(event: Json) -> StopReason:
     return "cancelled"
 
 
-def _ids(body: Json, name: str, model: ModelInfo) -> tuple[int, ...]:
+def object_of(body: object) -> Json:
+    """A request's body.
+
+    Raises:
+        EngineRefused: it is no object.
+    """
+    if not isinstance(body, dict):
+        raise EngineRefused("The body must be a JSON object.")
+    return body
+
+
+def ids_of(body: Json, name: str, model: ModelInfo) -> tuple[int, ...]:
+    """The field's token ids, none if it is left out.
+
+    Raises:
+        EngineRefused: they are no tokens of this model.
+    """
     ids = body.get(name, [])
     if not isinstance(ids, list) or not all(type(token) is int for token in ids):
         raise EngineRefused(f'"{name}" must be a list of token ids.')
@@ -300,7 +350,12 @@ def _copy_from(body: Json) -> tuple[str, ...]:
     return tuple(map(without_surrogates, texts))
 
 
-def _number(body: Json, name: str) -> float:
+def number_of(body: Json, name: str) -> float:
+    """The field's number, or what stands for it when it is left out.
+
+    Raises:
+        EngineRefused: it is none, or out of its range.
+    """
     rule = _NUMBERS[name]
     value: Any = body.get(name, rule.default)
     if type(value) not in (int, rule.kind):  # True is an int to isinstance.
@@ -311,7 +366,12 @@ def _number(body: Json, name: str) -> float:
     return rule.kind(value)
 
 
-def _flag(body: Json, name: str) -> bool:
+def flag_of(body: Json, name: str) -> bool:
+    """The field's flag, or what stands for it when it is left out.
+
+    Raises:
+        EngineRefused: it is none.
+    """
     value = body.get(name, _FLAGS[name])
     if type(value) is not bool:
         raise EngineRefused(f'"{name}" must be true or false.')

@@ -29,6 +29,10 @@ CONTROL_IDS: Mapping[str, int] = MappingProxyType(
     {"▁<PRE>": PRE, "▁<SUF>": SUF, "▁<MID>": MID, "▁<EOT>": EOT}
 )
 
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}assistant:"
+)
+
 FAKE_SCHEME = "fake:"
 """Begins the path of a model that is this engine: `fake:` or `fake:text=pass&piece_delay_s=1`."""
 
@@ -81,6 +85,7 @@ class FakeEngine:
         batch_delay_s: float = 0.0,
         n_ctx: int = 16384,
         logprob: float = math.log(0.99),
+        chat_template: str = CHAT_TEMPLATE,
         load: Callable[[], None] = lambda: None,
     ) -> None:
         self.requests: list[Asked] = []
@@ -93,6 +98,7 @@ class FakeEngine:
         self._batch_delay_s = batch_delay_s
         self._n_ctx = n_ctx
         self._logprob = logprob
+        self._chat_template = chat_template
         self._load = load
         self._evaluated: list[int] = []
         self._closed = asyncio.Event()
@@ -137,12 +143,26 @@ class FakeEngine:
             bos_id=BOS,
             end_ids=(EOT,),
             control_ids=CONTROL_IDS,
+            chat_template=self._chat_template,
             architecture="fake",
         )
 
     async def tokenize(self, text: str) -> list[int]:
         """One token for each byte, so that no text can spell a control token."""
         return list(text.encode("utf-8", "replace"))
+
+    async def detokenize(self, ids: Sequence[int]) -> str:
+        """The text that the bytes are.
+
+        Raises:
+            EngineRefused: one of them is no token.
+        """
+        self._check_ids(ids)
+        return _text(ids)
+
+    def loading(self) -> float | None:
+        """Nothing is ever loaded."""
+        return None
 
     async def generate(
         self, prompt: Sequence[int], sampling: Sampling
@@ -184,14 +204,17 @@ class FakeEngine:
                 f"The prompt has {len(prompt)} tokens and the context holds {self._n_ctx}; "
                 "shorten the prompt."
             )
-        if strange := [token for token in prompt if not 0 <= token <= EOT]:
+        self._check_ids(prompt)
+
+    def _check_ids(self, ids: Sequence[int]) -> None:
+        if strange := [token for token in ids if not 0 <= token <= EOT]:
             raise EngineRefused(f"{strange[0]} is no token of this model.")
 
     async def _prefill(self, slot: _Slot, prompt: Sequence[int]) -> None:
         # The last token is always evaluated: its logits choose the first token of the answer.
         reused = _shared(self._evaluated, prompt[:-1])
         slot.tokens = self._evaluated[:reused]
-        slot.usage = Usage(tokens_reused=reused)
+        slot.usage = Usage(tokens_reused=reused, slot_idx=0)
         self._evaluated = slot.tokens
         started = time.perf_counter()
         while len(slot.tokens) < len(prompt):

@@ -74,6 +74,7 @@ class LlamaEngine:
         self._load_result: Future[Loaded | MidfillError] = Future()
         # So that a caller who gives up waiting does not cancel the load for the others.
         self._load_result.set_running_or_notify_cancel()
+        self._loaded_share = 0.0
         self._cache: PromptCache | None = None
         self._tuning: Tuning | None = None
         self.records: deque[JobRecord] = deque(maxlen=_RECORDS_KEPT)
@@ -103,6 +104,14 @@ class LlamaEngine:
         if len(text) <= _INLINE_CHARACTERS:
             return model.tokenize(text)
         return await asyncio.to_thread(model.tokenize, text)
+
+    async def detokenize(self, ids: Sequence[int]) -> str:
+        """The text of token ids; never waits for a generation."""
+        return (await self._loaded()).model.detokenize(ids)
+
+    def loading(self) -> float | None:
+        """How much of the model is loaded, 0 to 1; None once it is, or cannot be."""
+        return None if self._load_result.done() else self._loaded_share
 
     async def generate(
         self, prompt: Sequence[int], sampling: Sampling
@@ -206,7 +215,13 @@ class LlamaEngine:
     def _load(self) -> Loaded | None:
         result: Loaded | MidfillError
         try:
-            result = load(self._path, self._settings, self._abort.text, lambda: not self._closing)
+            result = load(
+                self._path,
+                self._settings,
+                self._abort.text,
+                lambda: not self._closing,
+                lambda share: setattr(self, "_loaded_share", share),
+            )
         except MidfillError as error:
             result = error
         except Exception as error:

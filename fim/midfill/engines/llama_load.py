@@ -39,6 +39,7 @@ def load(
     settings: EngineSettings,
     abort: ctypes.Array[ctypes.c_char],
     go_on: Callable[[], bool],
+    on_progress: Callable[[float], None] = lambda share: None,
     *,
     less_than: Plan | None = None,
 ) -> Loaded:
@@ -72,7 +73,7 @@ def load(
                     model.free()
                     model = None
                 if model is None:
-                    model = _model(path, chosen, tuned, go_on)
+                    model = _model(path, chosen, tuned, go_on, on_progress)
                 context = _context(model, chosen, settings, tuned, abort)
             except ModelError as error:
                 failed.append((chosen, error))
@@ -126,13 +127,20 @@ def _warn(path: Path, needs: Needs, chosen: Plan, first: tuple[Plan, ModelError]
     )
 
 
-def _model(path: Path, chosen: Plan, tuned: Tuned | None, go_on: Callable[[], bool]) -> LlamaModel:
+def _model(
+    path: Path,
+    chosen: Plan,
+    tuned: Tuned | None,
+    go_on: Callable[[], bool],
+    on_progress: Callable[[float], None],
+) -> LlamaModel:
     return LlamaModel.load(
         path,
         n_gpu_layers=chosen.n_gpu_layers,
         gpu_layers=chosen.gpu_layers,
         repack=tuned.repack if tuned and chosen.n_gpu_layers == 0 else True,
         go_on=go_on,
+        on_progress=on_progress,
     )
 
 

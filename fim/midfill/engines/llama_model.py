@@ -43,7 +43,6 @@ class LlamaModel:
         self._is_spm = lc.llama_vocab_type(vocabulary) == lc.LLAMA_VOCAB_TYPE_SPM
         self.n_vocab = lc.llama_vocab_n_tokens(vocabulary)
         self._pieces: list[bytes | None] = [None] * self.n_vocab
-        self._piece_buffer = ctypes.create_string_buffer(64)
 
     @classmethod
     def load(
@@ -55,8 +54,10 @@ class LlamaModel:
         repack: bool = True,
         vocabulary_only: bool = False,
         go_on: Callable[[], bool] = lambda: True,
+        on_progress: Callable[[float], None] = lambda share: None,
     ) -> LlamaModel:
-        """Load a file, or only its vocabulary. `go_on` is asked now and then whether to continue.
+        """Load a file, or only its vocabulary. `go_on` is asked now and then whether to continue, and
+        `on_progress` told how much is loaded, 0 to 1.
 
         Args:
             gpu_layers: how many of the `n_gpu_layers` each GPU takes; empty leaves it to llama.cpp.
@@ -68,7 +69,8 @@ class LlamaModel:
         """
         check_file(path, needs_weights=not vocabulary_only)
 
-        def on_progress(_share: float, _user_data: object) -> bool:
+        def progressed(share: float, _user_data: object) -> bool:
+            on_progress(share)
             return go_on()
 
         params = lc.llama_model_default_params()
@@ -83,7 +85,7 @@ class LlamaModel:
         params.use_extra_bufts = repack
         params.vocab_only = vocabulary_only
         params.load_mode = lc.LLAMA_LOAD_MODE_MMAP
-        params.progress_callback = callback = lc.llama_progress_callback(on_progress)
+        params.progress_callback = callback = lc.llama_progress_callback(progressed)
         recent_errors()
         handle = lc.llama_model_load_from_file(str(path).encode("utf-8", "surrogateescape"), params)
         del callback, no_devices  # They had to live until here.
@@ -131,9 +133,13 @@ class LlamaModel:
 
     def metadata(self, key: str) -> str:
         """A value of the file's metadata as text; empty if it has none."""
-        buffer = ctypes.create_string_buffer(256)
-        length = lc.llama_model_meta_val_str(self._handle, key.encode(), buffer, len(buffer))
-        return buffer.value.decode("utf-8", "replace") if length >= 0 else ""
+        n_most = 256
+        while True:
+            buffer = ctypes.create_string_buffer(n_most)
+            length = lc.llama_model_meta_val_str(self._handle, key.encode(), buffer, n_most)
+            if length < n_most:
+                return buffer.value.decode("utf-8", "replace") if length >= 0 else ""
+            n_most = length + 1
 
     @property
     def n_parameters(self) -> int:
@@ -153,6 +159,8 @@ class LlamaModel:
     def end_ids(self) -> tuple[int, ...]:
         """Tokens that end a generation."""
         ends = [t for t in range(self.n_vocab) if lc.llama_vocab_is_eog(self._vocabulary, t)]
+        eos = lc.llama_vocab_eos(self._vocabulary)
+        ends.sort(key=lambda token: token != eos)
         unmarked = self.control_ids.get(_END_PIECE)
         return tuple(ends if unmarked is None or unmarked in ends else [*ends, unmarked])
 
@@ -173,14 +181,16 @@ class LlamaModel:
         _ = self._control  # Before other threads tokenize.
         bos = lc.llama_vocab_bos(self._vocabulary)
         has_bos = bos >= 0 and lc.llama_vocab_get_add_bos(self._vocabulary)
+        chat_template = self.metadata("tokenizer.chat_template")
         return ModelInfo(
             name=self.metadata("general.name") or self.path.stem,
             n_ctx=n_ctx,
             n_vocab=self.n_vocab,
             bos_id=bos if has_bos else None,
             end_ids=self.end_ids,
-            control_ids=self.control_ids,
+            control_ids=MappingProxyType({**self.control_ids, **self._control_in(chat_template)}),
             layouts=tuple(self.metadata("midfill.layouts").split()),
+            chat_template=chat_template,
             n_parameters=self.n_parameters,
             architecture=self.metadata("general.architecture"),
             n_gpu_layers=n_gpu_layers,
@@ -196,6 +206,18 @@ class LlamaModel:
             if self._control.isdisjoint(ids):
                 return ids
             return [part for token in ids for part in self._spell_out(token)]
+
+    def detokenize(self, ids: Sequence[int]) -> str:
+        """The text of token ids, its leading space kept; none for control tokens. Any thread may call it.
+
+        Raises:
+            EngineRefused: one of them is no token.
+        """
+        if not all(0 <= token < self.n_vocab for token in ids):
+            raise EngineRefused(f"A token of this model is an id below {self.n_vocab}.")
+        with self.in_use():
+            pieces = (self._render(token) for token in ids if token not in self._control)
+            return b"".join(pieces).decode("utf-8", "replace")
 
     def piece(self, token: int) -> bytes:
         """The bytes that a token stands for, its leading space kept; none for a control token.
@@ -252,12 +274,13 @@ class LlamaModel:
         return tokens, max(map(len, tokens), default=0)
 
     def _render(self, token: int) -> bytes:
+        n_most = 64
         while True:
-            buffer = self._piece_buffer
-            length = lc.llama_token_to_piece(self._vocabulary, token, buffer, len(buffer), 0, False)
+            buffer = ctypes.create_string_buffer(n_most)
+            length = lc.llama_token_to_piece(self._vocabulary, token, buffer, n_most, 0, False)
             if length >= 0:
                 return buffer.raw[:length]
-            self._piece_buffer = ctypes.create_string_buffer(-length)
+            n_most = -length
 
     def _tokenize(self, data: bytes) -> list[int]:
         if len(data) > _LONGEST_TEXT:
@@ -289,6 +312,17 @@ class LlamaModel:
         if (known := self._ids.get(character.encode())) is not None:
             return (known,)
         return [self._ids[b"<0x%02X>" % byte] for byte in character.encode()]
+
+    def _control_in(self, template: str) -> Mapping[str, int]:
+        """The control tokens that a chat template writes, and the begin and the end of a text."""
+        vocabulary = self._vocabulary
+        own = (lc.llama_vocab_bos(vocabulary), lc.llama_vocab_eos(vocabulary))
+        found: dict[str, int] = {}
+        for token in sorted(self._control) if template else ():
+            text = lc.llama_vocab_get_text(vocabulary, token).decode("utf-8", "replace")
+            if text and (token in own or text in template):
+                found[text] = token
+        return found
 
 
 def check_file(path: Path, *, needs_weights: bool = True) -> None:

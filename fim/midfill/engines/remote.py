@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hmac
 import json
+import secrets
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -19,8 +21,9 @@ from typing import Any
 
 import httpx
 
-from midfill.engine import ModelInfo, Piece, Sampling, Usage
+from midfill.engine import ModelInfo, Piece, Role, Sampling, Usage
 from midfill.engines import dialect
+from midfill.engines.state import proof
 from midfill.errors import EngineError, EngineGone, EngineRefused, ModelError
 from midfill.formats import control_pieces
 
@@ -45,10 +48,20 @@ class RemoteEngine:
     Reading waits for as long as the engine computes: the caller sets limits by cancelling.
     """
 
-    def __init__(self, url: str, token: str | None = None, *, connect_s: float = 5.0) -> None:
-        """`token` is the host's token, or a `llama-server`'s API key."""
+    def __init__(
+        self,
+        url: str,
+        token: str | None = None,
+        *,
+        role: Role = "completion",
+        connect_s: float = 5.0,
+    ) -> None:
+        """`token` is the host's token, or a `llama-server`'s API key. `role` is which of our host's models."""
         self.url = url.rstrip("/")
         self._client = open_client(url, token, connect_s=connect_s)
+        if role != "completion":
+            self._client.params = self._client.params.set("model", role)
+        self._loading: float | None = None
         self._model: ModelInfo | None = None
         self._ours = False
         self._asking = asyncio.Lock()
@@ -79,6 +92,21 @@ class RemoteEngine:
             known = await self._tokens_of(dialect.without_surrogates(text))
             self._tokens.put(text, known)
         return list(known)
+
+    async def detokenize(self, ids: Sequence[int]) -> str:
+        """The text of token ids.
+
+        Raises:
+            EngineGone, EngineRefused: as for `info`, and where one of them is no token.
+        """
+        answer = await self._ask("POST", "/detokenize", {"tokens": list(ids)})
+        if not isinstance(text := answer.get("content"), str):
+            raise EngineRefused(f"{self.url} does not detokenize as llama-server does.")
+        return text
+
+    def loading(self) -> float | None:
+        """How much of the model the server had loaded when it was last asked; None when it has it."""
+        return self._loading
 
     async def generate(
         self, prompt: Sequence[int], sampling: Sampling
@@ -126,15 +154,19 @@ class RemoteEngine:
 
     async def _until_loaded(self) -> None:
         poll_s = _POLL_FIRST_S
-        while True:
-            response = await self._request("GET", "/health")
-            if response.is_success:
-                return
-            refusal = self._refusal(response)
-            if _error_type(response) != dialect.UNAVAILABLE:
-                raise refusal
-            await asyncio.sleep(poll_s)
-            poll_s = min(2 * poll_s, _POLL_MOST_S)
+        try:
+            while True:
+                response = await self._request("GET", "/health")
+                if response.is_success:
+                    return
+                refusal = self._refusal(response)
+                if _error_type(response) != dialect.UNAVAILABLE:
+                    raise refusal
+                self._loading = _progress(response)
+                await asyncio.sleep(poll_s)
+                poll_s = min(2 * poll_s, _POLL_MOST_S)
+        finally:
+            self._loading = None
 
     async def _ask_for_model(self) -> ModelInfo:
         props = await self._ask("GET", "/props")
@@ -165,6 +197,7 @@ class RemoteEngine:
             bos_id=start["tokens"][0] if start["tokens"] else None,
             end_ids=() if end is None else (end,),
             control_ids=MappingProxyType(control_ids),
+            chat_template=str(props.get("chat_template", "")),
         )
 
     async def _control_id(self, piece: str) -> int | None:
@@ -281,6 +314,17 @@ def open_client(url: str, token: str | None, *, connect_s: float) -> httpx.Async
     )
 
 
+async def shows_token(client: httpx.AsyncClient, token: str) -> bool:
+    """Whether what answers knows the host's token. Else it has taken the port of one that died.
+
+    Raises:
+        httpx.HTTPError, ValueError, KeyError, TypeError: nothing answers, or not as a host does.
+    """
+    nonce = secrets.token_hex(16)
+    shown = (await client.get("/proof", params={"nonce": nonce})).json()["proof"]
+    return hmac.compare_digest(shown, proof(token, nonce))
+
+
 class _TokenCache:
     """The tokens of texts, up to a number of characters; what was used longest ago goes first."""
 
@@ -356,6 +400,12 @@ def _sentence(body: object) -> str:
     error = body.get("error") if isinstance(body, dict) else None
     message = error.get("message") if isinstance(error, dict) else error
     return message if isinstance(message, str) else ""
+
+
+def _progress(response: httpx.Response) -> float:
+    """What our host tells besides; a `llama-server` does not."""
+    share = response.json().get("progress", 0.0)
+    return min(max(float(share), 0.0), 1.0) if isinstance(share, (int, float)) else 0.0
 
 
 def _error_type(response: httpx.Response) -> str:

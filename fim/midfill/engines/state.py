@@ -7,6 +7,7 @@ the same for two editors to share it, so two that would not agree never meet.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import json
@@ -18,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import platformdirs
+from filelock import FileLock, Timeout
 
 from midfill.engines.fake import FAKE_SCHEME
 from midfill.errors import EngineError, ModelError
@@ -26,6 +28,9 @@ from midfill.version import __version__
 
 FOLDER_VARIABLE = "MIDFILL_STATE_DIR"
 """Environment variable that names another folder for these files, as tests need."""
+
+SWEEP_AFTER_S = 14 * 86400.0
+"""Files of a host that was last started so long ago are taken away; until then a log may be of use."""
 
 MAX_LINGER_S = 86400.0
 """For how long a host stays at most after its last client has gone."""
@@ -56,14 +61,28 @@ class HostFiles:
     key: str
 
     @classmethod
-    def of(cls, model: str, settings: EngineSettings, folder: Path | None = None) -> HostFiles:
-        """The files of the host that serves `model` under these settings.
+    def of(
+        cls,
+        model: str,
+        settings: EngineSettings,
+        folder: Path | None = None,
+        *,
+        instruct: str = "",
+    ) -> HostFiles:
+        """The files of the host that serves `model`, and `instruct` if there is one, under these settings.
 
         Raises:
             ModelError: there is no such model file.
         """
         # Absolute, because the host works in that folder.
-        return cls((folder or state_folder()).absolute(), host_key(model, settings))
+        key = host_key(model, settings, instruct)
+        return cls((folder or state_folder()).absolute(), key)
+
+    @classmethod
+    def all_in(cls, folder: Path) -> list[HostFiles]:
+        """The files of every host that has named itself in the folder, running or not."""
+        paths = sorted(folder.absolute().glob("host-*.json"))
+        return [cls(path.parent, path.stem.removeprefix("host-")) for path in paths]
 
     @property
     def state_path(self) -> Path:
@@ -133,15 +152,50 @@ def state_folder() -> Path:
     return Path(named) if named else platformdirs.user_state_path("midfill", appauthor=False)
 
 
+def sweep(folder: Path, *, older_than_s: float = SWEEP_AFTER_S) -> None:
+    """Take away what hosts left behind that nobody has started for long: a log each, a lock, and a crash's name.
+
+    Whoever starts a host opens its lock, which makes that file new. A lock that is held stays.
+    """
+    before_s = time.time() - older_than_s
+    for lock_path in folder.glob("host-*.lock"):
+        with contextlib.suppress(OSError, Timeout):
+            if lock_path.stat().st_mtime > before_s:
+                continue
+            files = HostFiles(folder, lock_path.stem.removeprefix("host-"))
+            if files.log_path.exists() and files.log_path.stat().st_mtime > before_s:
+                continue
+            state = files.read()
+            if state is not None and _runs(state.pid):
+                continue
+            with FileLock(lock_path, blocking=False):
+                for path in (files.state_path, files.log_path, lock_path):
+                    path.unlink(missing_ok=True)
+
+
+def _runs(pid: int) -> bool:
+    """Whether there is such a process; on Windows nobody can tell without ending it, so there it counts as one."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def proof(token: str, nonce: str) -> str:
     """What only a host with this token can answer to `nonce`: it shows that the port is still the host's."""
     return hmac.new(token.encode(), nonce.encode(), hashlib.sha256).hexdigest()
 
 
-def host_key(model: str, settings: EngineSettings) -> str:
+def host_key(model: str, settings: EngineSettings, instruct: str = "") -> str:
     """A name for everything that two processes must agree in to share a host.
 
-    The machine is part of it, because a home folder may be shared between several.
+    The machine is part of it, because a home folder may be shared between several. How long a model stays
+    in memory is not: the first to come decides.
 
     Raises:
         ModelError: there is no such model file.
@@ -150,6 +204,7 @@ def host_key(model: str, settings: EngineSettings) -> str:
         platform.node(),
         __version__,
         _identity(model),
+        _instruct_identity(instruct),
         settings.n_gpu_layers,
         settings.n_ctx,
         settings.kv_type,
@@ -172,6 +227,14 @@ def _identity(model: str) -> tuple[str, int, int]:
     if not path.is_file():
         raise ModelError(f"{model} is not a file; name a GGUF file.")
     return str(path), status.st_size, status.st_mtime_ns
+
+
+def _instruct_identity(instruct: str) -> tuple[str, int, int]:
+    """As above, but without refusing: completing must go on where the other model is missing."""
+    try:
+        return _identity(instruct) if instruct else ("", 0, 0)
+    except ModelError:
+        return instruct, 0, 0
 
 
 def _replace(draft: Path, path: Path) -> None:

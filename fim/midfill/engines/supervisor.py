@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hmac
 import json
 import os
 import secrets
@@ -27,12 +26,12 @@ from typing import Any
 import httpx
 from filelock import FileLock, Timeout
 
-from midfill.engine import ModelInfo, Piece, Sampling
+from midfill.engine import ModelInfo, Piece, Role, Sampling
 from midfill.engines.fake import FAKE_SCHEME
-from midfill.engines.remote import RemoteEngine, open_client
-from midfill.engines.state import MAX_LINGER_S, HostFiles, HostState, proof
+from midfill.engines.remote import RemoteEngine, open_client, shows_token
+from midfill.engines.state import MAX_LINGER_S, HostFiles, HostState, sweep
 from midfill.errors import EngineError, EngineGone, MidfillError, ModelError
-from midfill.settings import EngineSettings
+from midfill.settings import EngineSettings, InstructSettings
 from midfill_models import embedded_model
 
 RESTS_S = (0.0, 1.0, 5.0, 30.0)
@@ -57,13 +56,18 @@ class HostEngine:
     def __init__(
         self,
         settings: EngineSettings,
+        instruct: InstructSettings | None = None,
         *,
+        role: Role = "completion",
         folder: Path | None = None,
         grace_s: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`folder` is where hosts name themselves; `grace_s` for how long a new one waits for clients."""
+        """`role` is which of the host's models this is; `folder` is where hosts name themselves; `grace_s` for
+        how long a new one waits for clients."""
         self._settings = settings
+        self._instruct = instruct or InstructSettings()
+        self._role: Role = role
         self._folder = folder
         self._grace_s = grace_s
         self._rest = _Rest(clock)
@@ -91,6 +95,22 @@ class HostEngine:
         lease = await self._loaded()
         with self._watching(lease):
             return await lease.remote.tokenize(text)
+
+    async def detokenize(self, ids: Sequence[int]) -> str:
+        """The text of token ids.
+
+        Raises:
+            EngineError, ModelError: as for `info`.
+        """
+        lease = await self._loaded()
+        with self._watching(lease):
+            return await lease.remote.detokenize(ids)
+
+    def loading(self) -> float | None:
+        """How much of the model the host has loaded; None when it has it, and while nobody asks for it."""
+        if self._lease is not None:
+            return self._lease.remote.loading()
+        return 0.0 if self._joining is not None and not self._joining.done() else None
 
     async def generate(
         self, prompt: Sequence[int], sampling: Sampling
@@ -158,28 +178,46 @@ class HostEngine:
         return joining.result()
 
     async def _join(self) -> _Lease:
-        model = _model(self._settings)
-        files = HostFiles.of(model, self._settings, self._folder)
+        model, instruct = _model(self._settings), _path(self._instruct.model)
+        files = HostFiles.of(model, self._settings, self._folder, instruct=instruct)
         self._lease = await self._take(model, files)
         if self._lease is not None:
             return self._lease
         self._rest.check(files)
         files.create_folder()
-        async with _locked(files):
-            self._lease = await self._take(model, files) or await self._start(model, files)
+        lock = FileLock(files.lock_path)
+        until_s = time.monotonic() + 2 * _START_S
+        while not _acquired(lock):
+            # Whoever has the lock starts the host: once that has named itself, it needs no lock to join it.
+            await asyncio.sleep(_POLL_S)
+            if (lease := await self._take(model, files)) is not None:
+                self._lease = lease
+                return lease
+            if time.monotonic() > until_s:
+                raise EngineError(
+                    "Another process has been starting the model for too long; "
+                    f"it holds {lock.lock_file}."
+                )
+        try:
+            self._lease = await self._take(model, files)
+            if self._lease is None:
+                self._lease = await self._start(model, instruct, files)
             return self._lease
+        finally:
+            lock.release()
 
     async def _take(self, model: str, files: HostFiles) -> _Lease | None:
         """A lease of the host that is named by the state file, if it answers."""
         state = files.read()
         if state is None:
             return None
-        return await _Lease.take(model, files, state, self._settings.host_linger_s)
+        return await _Lease.take(model, files, state, self._settings.host_linger_s, self._role)
 
-    async def _start(self, model: str, files: HostFiles) -> _Lease:
+    async def _start(self, model: str, instruct: str, files: HostFiles) -> _Lease:
         token = secrets.token_urlsafe(32)
         try:
-            process = _spawn(model, files, self._settings, token, self._grace_s)
+            sweep(files.folder)
+            process = _spawn(model, instruct, files, self._settings, token, self._grace_s)
         except OSError as error:
             raise self._rest.begin(files, _cannot_start(files, str(error))) from error
         began = time.monotonic()
@@ -231,17 +269,22 @@ class _Lease:
     """A host that stays because this process is there, and a client for it."""
 
     def __init__(
-        self, model: str, files: HostFiles, state: HostState, holding: asyncio.Task[None]
+        self,
+        model: str,
+        files: HostFiles,
+        state: HostState,
+        holding: asyncio.Task[None],
+        role: Role,
     ) -> None:
         self.model = model
         self.files = files
         self.state = state
-        self.remote = RemoteEngine(state.url, state.token)
+        self.remote = RemoteEngine(state.url, state.token, role=role)
         self._holding = holding
 
     @classmethod
     async def take(
-        cls, model: str, files: HostFiles, state: HostState, linger_s: float
+        cls, model: str, files: HostFiles, state: HostState, linger_s: float, role: Role
     ) -> _Lease | None:
         """A lease of the host that `state` names; None if it is gone, or is another's by now."""
         granted = asyncio.get_running_loop().create_future()
@@ -251,7 +294,7 @@ class _Lease:
                 (holding, granted), timeout=_ANSWER_S, return_when=asyncio.FIRST_COMPLETED
             )
             if granted.done() and not holding.done():
-                return cls(model, files, state, holding)
+                return cls(model, files, state, holding, role)
         except asyncio.CancelledError:
             holding.cancel()
             raise
@@ -328,9 +371,7 @@ async def _hold(
     async with open_client(state.url, None, connect_s=_ANSWER_S) as client:
         # Whoever has taken the port of a host that died must be shown neither the token nor any code.
         with contextlib.suppress(httpx.HTTPError, ValueError, KeyError, TypeError):
-            nonce = secrets.token_hex(16)
-            shown = (await client.get("/proof", params={"nonce": nonce})).json()["proof"]
-            if not hmac.compare_digest(shown, proof(state.token, nonce)):
+            if not await shows_token(client, state.token):
                 return
             async with client.stream("GET", "/lease", params=params, headers=headers) as response:
                 async for line in response.aiter_lines():
@@ -339,32 +380,21 @@ async def _hold(
                     granted.set_result(None)
 
 
-@contextlib.asynccontextmanager
-async def _locked(files: HostFiles) -> AsyncGenerator[None, None]:
-    """Be the only one, of all processes, that starts this host.
-
-    Raises:
-        EngineError: another process has been starting it for too long.
-    """
-    lock = FileLock(files.lock_path)
-    began = time.monotonic()
-    while True:
-        with contextlib.suppress(Timeout):
-            lock.acquire(blocking=False)
-            break
-        if time.monotonic() > began + 2 * _START_S:
-            raise EngineError(
-                f"Another process has been starting the model for too long; it holds {lock.lock_file}."
-            )
-        await asyncio.sleep(_POLL_S)
-    try:
-        yield
-    finally:
-        lock.release()
+def _acquired(lock: FileLock) -> bool:
+    """Take the lock, if no other process has it."""
+    with contextlib.suppress(Timeout):
+        lock.acquire(blocking=False)
+        return True
+    return False
 
 
 def _spawn(
-    model: str, files: HostFiles, settings: EngineSettings, token: str, grace_s: float
+    model: str,
+    instruct: str,
+    files: HostFiles,
+    settings: EngineSettings,
+    token: str,
+    grace_s: float,
 ) -> subprocess.Popen[bytes]:
     """Start a host that outlives this process, and is outlived by none of its clients' leases.
 
@@ -376,6 +406,7 @@ def _spawn(
         "folder": str(files.folder),
         "token": token,
         "grace_s": grace_s,
+        "instruct": instruct,
         "settings": asdict(settings),
     }
     # Passive: spinning threads of OpenMP cost a factor of 3 where cores are shared (measured).
@@ -408,14 +439,19 @@ def _model(settings: EngineSettings) -> str:
     Raises:
         ModelError: none is named, and none is installed.
     """
-    if settings.model.startswith(FAKE_SCHEME):
-        return settings.model
     if settings.model:
-        return str(Path(settings.model).expanduser().resolve())
+        return _path(settings.model)
     try:
         return str(embedded_model())
     except FileNotFoundError as error:
         raise ModelError(str(error)) from error
+
+
+def _path(model: str) -> str:
+    """The absolute path of a model file; what makes a `fake:` engine, and nothing, stay as they are."""
+    if not model or model.startswith(FAKE_SCHEME):
+        return model
+    return str(Path(model).expanduser().resolve())
 
 
 def _died(lease: _Lease) -> EngineGone:

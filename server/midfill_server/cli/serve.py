@@ -38,7 +38,7 @@ def command(tcp: str | None, model: str, url: str, log_level: LogLevel, stdio: b
     for noisy in ("pygls", "httpx", "httpcore", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
     session = Session(
-        lambda settings: open_engine(settings.engine),
+        lambda settings: open_engine(settings.engine, settings.instruct),
         Settings(EngineSettings(model=model, url=url), log_level=log_level),
     )
     server = create_server(session)

@@ -17,7 +17,10 @@ import pytest
 
 from midfill.engine import Engine, ModelInfo, Sampling
 from midfill.engines.fake import BOS, FakeEngine
-from midfill.engines.host import MAX_BODY_BYTES, Host, run_host
+from midfill.engines.host import run_host
+from midfill.engines.host_api import Host
+from midfill.engines.host_http import MAX_BODY_BYTES
+from midfill.engines.resident import Resident
 from midfill.engines.state import HostFiles, HostState, proof
 from midfill.errors import EngineGone, ModelError
 from midfill.settings import EngineSettings
@@ -39,7 +42,9 @@ async def in_process(
 
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     async with (
-        Host(opened, TOKEN, key="key", model="model.gguf", grace_s=HOUR_S) as host,
+        Host(
+            {"completion": Resident(opened, "model.gguf")}, TOKEN, key="key", grace_s=HOUR_S
+        ) as host,
         httpx.AsyncClient(
             transport=httpx.ASGITransport(host.app),
             base_url="http://127.0.0.1:4711",
@@ -336,7 +341,8 @@ async def test_loading() -> None:
             answer = await client.get(path)
             assert answer.status_code == 503
             assert answer.json() == {
-                "error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}
+                "error": {"code": 503, "message": "Loading model", "type": "unavailable_error"},
+                "progress": 0.0,
             }
         loaded.set()
         await asyncio.sleep(0.01)
@@ -479,7 +485,7 @@ async def test_grants_no_lease_while_it_leaves() -> None:
     async def opened() -> Engine:
         return FakeEngine()
 
-    async with Host(opened, TOKEN, grace_s=HOUR_S) as host:
+    async with Host({"completion": Resident(opened)}, TOKEN, grace_s=HOUR_S) as host:
         transport = httpx.ASGITransport(host.app)
         headers = {"Authorization": f"Bearer {TOKEN}"}
         url = "http://127.0.0.1:4711"

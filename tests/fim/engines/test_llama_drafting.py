@@ -27,7 +27,9 @@ LONG = list(range(100, 140))
 @pytest.mark.parametrize(
     ("prompt", "ms", "n_most", "expected"),
     [
-        pytest.param([*LONG, *LONG[:8]], FREE, 99, LONG[8:23], id="eight tokens match: all that fits"),
+        pytest.param(
+            [*LONG, *LONG[:8]], FREE, 99, LONG[8:23], id="eight tokens match: all that fits"
+        ),
         pytest.param([*LONG, *LONG[:8]], DEAR, 99, [], id="a guess costs as much as it gains"),
         pytest.param([*LONG, *LONG[:8]], STEPS, 99, LONG[8:11], id="the cheapest size"),
         pytest.param([*LONG, *LONG[:8]], FREE, 5, LONG[8:11], id="no more than is asked for"),

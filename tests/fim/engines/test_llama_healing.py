@@ -40,7 +40,10 @@ def _allowed(healing: Healing, n_vocab: int) -> set[int]:
     return set(np.flatnonzero(np.isfinite(logits)).tolist())
 
 
-@given(text=st.text(min_size=1, max_size=12) | st.sampled_from(["import nu", "\n    ", "x.", "é", "😋"]))
+@given(
+    text=st.text(min_size=1, max_size=12)
+    | st.sampled_from(["import nu", "\n    ", "x.", "é", "😋"])
+)
 @settings(max_examples=40, deadline=None)
 def test_a_token_is_possible_if_it_agrees_with_the_text(model: LlamaModel, text: str) -> None:
     ids = model.tokenize(text)

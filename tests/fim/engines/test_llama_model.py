@@ -11,7 +11,7 @@ import pytest
 
 from gguf_models import CONTROL, FimKeys, codellama_vocabulary, tiny_model
 from midfill.engines.llama_model import LlamaModel
-from midfill.errors import EngineGone, MidfillError, ModelError, RoleError
+from midfill.errors import EngineGone, EngineRefused, MidfillError, ModelError, RoleError
 from midfill.formats import format_of
 
 pytestmark = pytest.mark.model
@@ -132,3 +132,42 @@ def test_control_tokens_have_no_text(tiny: Path) -> None:
     info = model.info(n_ctx=512, n_gpu_layers=0)
     assert {model.piece(token) for token in (1, 2, *info.control_ids.values())} == {b""}
     model.free()
+
+
+def test_text_of_tokens(tiny: Path) -> None:
+    model = LlamaModel.load(tiny, vocabulary_only=True)
+    text = "def é日 x😋"
+    ids = model.tokenize(text)
+    # The tokenizer's own leading space stays: without it, what is put together from parts would lack some.
+    assert model.detokenize(ids) == " " + text
+    assert model.detokenize([*model.control_ids.values(), 1, 2]) == ""
+    for wrong in (-1, model.n_vocab):
+        with pytest.raises(EngineRefused):
+            model.detokenize([wrong])
+    model.free()
+
+
+def test_a_chat_template_of_any_length(tmp_path: Path) -> None:
+    template = "{{ bos_token }}" + "x" * 5000 + "▁<PRE> é"
+    path = tiny_model(tmp_path / "chat.gguf", chat_template=template)
+    model = LlamaModel.load(path, vocabulary_only=True)
+    info = model.info(100, 0)
+    model.free()
+    assert info.chat_template == template
+    assert {"<s>": 1, "</s>": 2}.items() <= info.control_ids.items()
+    assert info.end_ids[0] == 2
+
+
+def test_without_a_chat_template(tiny: Path) -> None:
+    model = LlamaModel.load(tiny, vocabulary_only=True)
+    info = model.info(100, 0)
+    model.free()
+    assert info.chat_template == ""
+    assert set(info.control_ids) == set(CONTROL.values())
+
+
+def test_tells_how_much_is_loaded(tiny: Path) -> None:
+    shares: list[float] = []
+    LlamaModel.load(tiny, on_progress=shares.append).free()
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0

@@ -24,7 +24,7 @@ from midfill_models import embedded_model
 pytestmark = pytest.mark.model
 
 TIE = 0.05
-CODE = '''class Point:
+CODE = """class Point:
     def __init__(self, width, height):
         self.width = width
         self.height = height
@@ -43,7 +43,7 @@ def widest(points):
         if result is None or point.width > result.width:
             result = point
     return result
-'''
+"""
 
 
 @pytest.fixture
@@ -89,7 +89,9 @@ def _tokens(pieces: Sequence[Piece]) -> list[tuple[int, float]]:
     st.booleans(),
     st.sampled_from([0.0, 0.0, 0.8]),
 )
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 async def test_drafting_changes_nothing_that_is_said(
     engine: LlamaEngine, n_characters: int, heal: bool, copy: bool, temperature: float
 ) -> None:
@@ -140,7 +142,9 @@ async def test_healing_a_warm_prompt_evaluates_two_tokens_more(engine: LlamaEngi
     await _said(engine, prompt, Sampling(0))
     usage = (await _said(engine, prompt, Sampling(4, heal=True)))[-1].usage
     assert usage.tokens_healed == 1
-    assert usage.tokens_evaluated == 2  # The token before the one that is drawn again, and that one, in one batch.
+    assert (
+        usage.tokens_evaluated == 2
+    )  # The token before the one that is drawn again, and that one, in one batch.
 
 
 async def test_candidates_differ_and_the_first_is_what_is_said_alone(engine: LlamaEngine) -> None:
@@ -151,7 +155,9 @@ async def test_candidates_differ_and_the_first_is_what_is_said_alone(engine: Lla
     assert len({candidate[0].token_ids for candidate in said}) == 4
     assert _same(said[0], alone)
     assert all(candidate[-1].usage.stop_reason for candidate in said)
-    assert pieces[-1].usage.tokens_evaluated == 1  # The prompt was read once, by the generation before.
+    assert (
+        pieces[-1].usage.tokens_evaluated == 1
+    )  # The prompt was read once, by the generation before.
     again = await _said(engine, prompt, Sampling(12, draft=False))
     assert _same(again, alone)
 

@@ -284,12 +284,26 @@ async def test_waits_for_the_model() -> None:
             await loaded.wait()
             return await super().info()
 
+        def loading(self) -> float | None:
+            return 0.5
+
     async with hosted(Slow("x")) as remote:
+        assert remote.loading() is None
         task = asyncio.create_task(pieces_of(remote))
-        await asyncio.sleep(0.1)
+        while remote.loading() is None:  # noqa: ASYNC110  It is asked, it does not tell.
+            await asyncio.sleep(0.01)
+        assert remote.loading() == 0.5
         assert not task.done()
         loaded.set()
         assert text_of(await soon(task)) == "x"
+        assert remote.loading() is None
+
+
+async def test_the_text_of_tokens() -> None:
+    async with hosted(FakeEngine()) as remote:
+        assert await remote.detokenize([97, 195, 169]) == "aé"
+        with pytest.raises(EngineRefused, match="tokens"):
+            await remote.detokenize([999])
 
 
 async def test_tells_why_the_model_is_of_no_use() -> None:

@@ -21,13 +21,21 @@ from typing import Any
 
 import psutil
 import pytest
+from filelock import FileLock
 
 from midfill.engine import Engine, Piece, Sampling
 from midfill.engines import supervisor
-from midfill.engines.state import FOLDER_VARIABLE, HostFiles, HostState, host_key, state_folder
+from midfill.engines.state import (
+    FOLDER_VARIABLE,
+    HostFiles,
+    HostState,
+    host_key,
+    state_folder,
+    sweep,
+)
 from midfill.engines.supervisor import RESTS_S, HostEngine
-from midfill.errors import EngineError, EngineGone, ModelError
-from midfill.settings import EngineSettings
+from midfill.errors import EngineError, EngineGone, EngineRefused, ModelError
+from midfill.settings import EngineSettings, InstructSettings
 from midfill_models import embedded_model
 
 PATIENCE_S = 60.0
@@ -170,8 +178,10 @@ def pid_told_by(process: subprocess.Popen[str]) -> int:
     return int(process.stdout.readline())
 
 
-async def test_processes_at_once_start_one_host(folder: Path) -> None:
-    clients = [client(folder) for _ in range(4)]
+@pytest.mark.parametrize("round_idx", range(2))
+async def test_processes_at_once_start_one_host(folder: Path, round_idx: int) -> None:
+    # `bench.races` does so a hundred times.
+    clients = [client(folder) for _ in range(10 if round_idx else 4)]
     with contextlib.ExitStack() as stack:
         for process in clients:
             stack.enter_context(process)
@@ -179,6 +189,37 @@ async def test_processes_at_once_start_one_host(folder: Path) -> None:
         pids = [await asyncio.to_thread(pid_told_by, process) for process in clients]
         assert len(set(pids)) == 1
         assert [process.pid for process in hosts(folder)] == pids[:1]
+
+
+async def test_one_host_for_both_roles(folder: Path) -> None:
+    settings = EngineSettings(model="fake:text=completes")
+    instruct = InstructSettings("fake:text=explains")
+    async with (
+        opened(folder, settings, instruct=instruct) as completes,
+        opened(folder, settings, instruct=instruct, role="instruct") as explains,
+        opened(folder, settings) as alone,
+        opened(folder, settings, role="instruct") as nothing,
+    ):
+        assert text_of(await pieces_of(completes)) == "completes"
+        assert text_of(await pieces_of(explains)) == "explains"
+        assert await explains.detokenize([97, 98]) == "ab"
+        assert len(hosts(folder)) == 1
+        assert text_of(await pieces_of(alone)) == "completes"
+        assert len(hosts(folder)) == 2, "another host for those without the other model"
+        with pytest.raises(EngineRefused, match=r"instruct\.model"):
+            await nothing.info()
+
+
+async def test_an_instruct_model_that_is_missing_leaves_completion_alone(folder: Path) -> None:
+    settings, instruct = EngineSettings(model="fake:text=x"), InstructSettings("/missing.gguf")
+    async with (
+        opened(folder, settings, instruct=instruct) as completes,
+        opened(folder, settings, instruct=instruct, role="instruct") as explains,
+    ):
+        assert text_of(await pieces_of(completes)) == "x"
+        with pytest.raises(ModelError, match=r"missing\.gguf"):
+            await explains.info()
+        assert text_of(await pieces_of(completes)) == "x"
 
 
 async def test_a_client_that_is_killed_frees_the_host(folder: Path) -> None:
@@ -226,11 +267,13 @@ def test_what_tells_hosts_apart(tmp_path: Path) -> None:
     ]
     os.utime(model, ns=(0, 12345))
     others.append(host_key(str(model), settings))
-    assert len({key, *others}) == 8
+    last = others[-1]
+    others += [host_key(str(model), settings, name) for name in (str(model), "/missing.gguf")]
+    assert len({key, *others}) == 10
     if os.name == "posix":
         link = tmp_path / "link.gguf"
         link.symlink_to(model)
-        assert host_key(str(link), settings) == others[-1]
+        assert host_key(str(link), settings) == last
 
 
 @pytest.mark.parametrize("name", ["missing.gguf", "."])
@@ -378,6 +421,41 @@ async def test_a_host_with_another_token_is_left_alone(folder: Path) -> None:
         assert text_of(await pieces_of(second)) == "hello"
         assert state_in(folder).pid != old.pid
         assert text_of(await pieces_of(first)) == "hello"
+
+
+def test_what_dead_hosts_left_is_taken_away(tmp_path: Path) -> None:
+    def left(
+        key: str, age_s: float, *, pid: int | None = None, log_age_s: float = 1e9
+    ) -> HostFiles:
+        files = HostFiles(tmp_path, key)
+        if pid is not None:
+            files.write(HostState(pid, 1, "token", "", key))
+        files.log_path.write_text("log")
+        files.lock_path.touch()
+        now = time.time()
+        os.utime(files.log_path, (now - log_age_s,) * 2)
+        os.utime(files.lock_path, (now - age_s,) * 2)
+        return files
+
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left("old", 1000)
+    left("crashed", 1000, pid=ended.pid)
+    kept = [
+        left("new", 10),
+        left("speaks", 1000, log_age_s=10),
+        left("runs", 1000, pid=os.getpid()),
+        left("held", 1000),
+    ]
+    other = tmp_path / "other.lock"
+    other.touch()
+    os.utime(other, (0, 0))
+    with FileLock(kept[-1].lock_path):
+        os.utime(kept[-1].lock_path, (0, 0))
+        sweep(tmp_path, older_than_s=100)
+    names = {path.name for path in tmp_path.iterdir()}
+    expected = {path.name for files in kept for path in (files.lock_path, files.log_path)}
+    assert names == expected | {kept[2].state_path.name, "other.lock"}
 
 
 def test_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
