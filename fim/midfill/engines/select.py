@@ -5,17 +5,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from midfill.engine import Engine
 from midfill.engines.fake import FAKE_SCHEME, FakeEngine
 from midfill.settings import EngineSettings
 
 
-def open_engine(settings: EngineSettings) -> Engine:
-    """A server at an address, a scripted engine, or our own host with the model loaded in it."""
-    if settings.url:
-        from midfill.engines.remote import RemoteEngine
+def open_engine(
+    settings: EngineSettings, tell: Callable[[str], None] = lambda sentence: None
+) -> Engine:
+    """Servers at addresses, a scripted engine, or our own host with the model loaded in it.
 
-        return RemoteEngine(settings.url)
+    `tell` gets a sentence for the user each time that one of several servers goes or comes back.
+
+    Raises:
+        MidfillError: an address, a key file or a file of certificates cannot be used.
+    """
+    if settings.urls:
+        from midfill.engines.access import access_of
+        from midfill.engines.pool import PoolEngine
+
+        return PoolEngine(settings.urls, access_of(settings), tell)
     if settings.model.startswith(FAKE_SCHEME):
         return FakeEngine.at(settings.model)
     from midfill.engines.supervisor import HostEngine
