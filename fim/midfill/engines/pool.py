@@ -241,6 +241,10 @@ class PoolEngine:
             if member.was_told:
                 self._tell(f"The engine at {member.url} answers again.")
             member.up()
+        # Where none is there, whoever asks is told why.
+        for member in self._members if self._up() else ():
+            if member.error is not None and not member.was_told:
+                self._tell_of(member)
 
     def _lost(self, member: Member, error: MidfillError) -> None:
         """Note once that a server has failed, however many of its requests did."""
@@ -251,12 +255,18 @@ class PoolEngine:
         was_up = member.is_up
         if (engine := member.down(error)) is not None:
             _keep(self._closing, engine.close())
-        others = bool(self._up())
-        if was_up and not others:
-            self._tell(f"{error} Until it is back nothing is completed.")
-        elif (was_up or others) and not member.was_told:
-            self._tell(f"{error} The other servers go on without it.")
-        member.was_told = member.was_told or was_up or others
+        if was_up:
+            self._tell_of(member)
+
+    def _tell_of(self, member: Member) -> None:
+        """Tell why a server is of no use, once."""
+        rest = (
+            "The other servers go on without it."
+            if self._up()
+            else "Until it is back nothing is completed."
+        )
+        member.was_told = True
+        self._tell(f"{member.error} {rest}")
 
 
 def _keep(tasks: set[asyncio.Task[None]], work: Coroutine[None, None, None]) -> None:

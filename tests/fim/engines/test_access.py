@@ -12,6 +12,7 @@ import pytest
 from http_servers import FakeOpenAI, serving
 from midfill.engine import Sampling
 from midfill.engines.access import Access, access_of, is_loopback, open_client
+from midfill.engines.connection import Connection
 from midfill.engines.remote_openai import OpenAIEngine
 from midfill.errors import EngineGone, EngineRefused, MidfillError, SettingsError
 from midfill.settings import EngineSettings
@@ -206,3 +207,20 @@ def test_times() -> None:
     access = access_of(EngineSettings(response_time_limit_s=7), {})
     client = open_client("http://127.0.0.1", access)
     assert (client.timeout.connect, client.timeout.read) == (5, 7)
+
+
+async def test_silence_is_given_up() -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    connection = Connection(url, Access(answer_s=0.1, silence_s=0.2), speaks="anyone")
+    with pytest.raises(EngineGone, match="silent"):
+        await connection.request("GET", "/health")
+    with pytest.raises(EngineGone, match="silent"):
+        await anext(connection.stream("/completion", {}))
+    await connection.close()
+    server.close()
+    await server.wait_closed()
