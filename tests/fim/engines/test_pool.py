@@ -246,6 +246,21 @@ async def test_a_dead_server_comes_back() -> None:
         await engine.info()
 
 
+async def test_a_server_that_goes_is_noticed_before_it_is_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pool, "_LOOK_S", 0.1)
+    told: list[str] = []
+    async with serving(FakeOpenAI("answer").app()) as other_url:
+        async with serving(FakeOpenAI("answer").app()) as url:
+            engine = PoolEngine([url, other_url], Access(), told.append)
+            assert await text_of(engine, TEXT_A) == "answer"
+        await until(lambda: told)
+        assert url in told[0]
+        assert await text_of(engine, TEXT_A) == "answer"
+        await engine.close()
+
+
 async def test_while_a_server_rests_it_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool_member, "RESTS_S", (999.0,))
     n_asked = 0
@@ -260,6 +275,7 @@ async def test_while_a_server_rests_it_is_not_asked(monkeypatch: pytest.MonkeyPa
     for _ in range(5):
         with pytest.raises(EngineGone):
             await engine.info()
+        await asyncio.sleep(0.15)  # Long enough for it to be looked at.
     await engine.close()
     server.close()
     await server.wait_closed()
@@ -342,6 +358,7 @@ async def real_prompt(engine: Engine) -> tuple[list[int], tuple[int, ...]]:
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
 async def test_one_of_two_dies(how: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool_member, "SILENT_S", 0.2)
+    monkeypatch.setattr(pool, "_LOOK_S", 999.0)
     ports = free_port(), free_port()
     commands = [llama_server_command(port, "-np", "1", "-c", "2048") for port in ports]
     told: list[str] = []
