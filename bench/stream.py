@@ -36,6 +36,7 @@ from rich.table import Table
 
 from midfill.context import CompletionContext, gather
 from midfill.engine import Engine, Sampling
+from midfill.engines.access import Access
 from midfill.engines.host import run_host
 from midfill.engines.remote import RemoteEngine
 from midfill.engines.state import HostState
@@ -266,7 +267,7 @@ async def our_host(model: Path, threads: int) -> AsyncIterator[tuple[Server, Bud
         run_host(str(model), settings, grace_s=1e6, listening=listening.set_result)
     )
     state = await listening
-    engine = RemoteEngine(f"http://127.0.0.1:{state.port}", state.token)
+    engine = RemoteEngine(f"http://127.0.0.1:{state.port}", Access(state.token))
     try:
         budget = budget_of(await engine.info(), WINDOW, EXPLAINED_TOKENS)
         yield Ours(engine, budget), budget, engine.tokenize

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from midfill.version import __version__
-from midfill_server.options import Option, all_options
+from midfill_server.options import STRINGS, Option, all_options
 
 MANIFEST = Path(__file__).with_name("package.json")
 
@@ -65,6 +65,8 @@ def _schema(option: Option) -> Mapping[str, Any]:
     schema: dict[str, Any] = {}
     if get_origin(option.type) is Literal:
         schema["enum"] = list(get_args(option.type))
+    elif option.type == STRINGS:
+        schema |= {"type": "array", "items": {"type": "string"}}
     else:
         schema["type"] = _JSON_TYPES[option.type]
     schema["default"] = _as_npm_writes(option.default)

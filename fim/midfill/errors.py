@@ -10,6 +10,7 @@ never among them: that is an empty answer.
     │   └── RoleError      the model is sound but made for something else
     └── EngineError        the engine did not answer
         ├── EngineGone     its process or connection ended in the middle
+        ├── EngineBusy     it has too much to do just now
         └── EngineRefused  it answered, and said no
 """
 
@@ -40,6 +41,15 @@ class EngineError(MidfillError):
 
 class EngineGone(EngineError):
     """The engine's process or connection ended in the middle; asking again may succeed."""
+
+
+class EngineBusy(EngineError):
+    """The engine has too much to do, or is still loading its model; asking again later may succeed."""
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+        """When to ask again, if it said so."""
 
 
 class EngineRefused(EngineError):

@@ -56,12 +56,7 @@ class PromptFormat:
         Where the text spells a control token it is encoded in two halves: a tokenizer of SentencePiece kind
         would merge ` <PRE>` into the control token even when told not to parse them (measured).
         """
-        halves = _halves(text, self.guard)
-        ids: list[int] = []
-        for half_idx, half in enumerate(halves):
-            bare = half_idx > 0 or part in self.bare
-            ids += await (_encode_bare(half, tokenize) if bare else tokenize(half))
-        return ids
+        return await encode_apart(text, self.guard, tokenize, bare=part in self.bare)
 
     def lay_out(self, layout: Layout, parts: Mapping[str, list[int]]) -> list[int]:
         """The whole prompt from the encoded parts."""
@@ -107,11 +102,30 @@ def _orders(data: Mapping[str, Any], model: ModelInfo) -> dict[Layout, tuple[str
     return {name: known[name] for name in known if name in model.layouts} or known
 
 
+async def encode_apart(
+    text: str, guard: re.Pattern[str], tokenize: Tokenize, *, bare: bool = False
+) -> list[int]:
+    """Token ids of a text that is encoded in two halves wherever `guard` matches; `bare`: with no leading space."""
+    ids: list[int] = []
+    for half in _halves(text, guard):
+        ids += await (_encode_bare(half, tokenize) if bare else tokenize(half))
+        bare = True
+    return ids
+
+
 def control_pieces() -> tuple[str, ...]:
     """Every control token that some family uses, as vocabularies spell it: what an engine looks up."""
     return tuple(
         sorted({piece for data in _families().values() for piece in data["control"].values()})
     )
+
+
+def pieces_by_name(name: str) -> tuple[str, ...]:
+    """The control tokens of the family that a model's name speaks of; none if it is no known family's."""
+    for data in _families().values():
+        if "named" in data and re.search(data["named"], name, re.IGNORECASE):
+            return tuple(data["control"].values())
+    return ()
 
 
 @cache

@@ -18,8 +18,20 @@ class EngineSettings:
 
     model: str = ""
     """Path of a GGUF file. Empty: the small model that is installed with Midfill."""
-    url: str = ""
-    """Address of a running `llama-server`, such as `http://127.0.0.1:8080`. Empty: Midfill runs the model itself."""
+    urls: tuple[str, ...] = ()
+    """Addresses of running servers, such as `http://127.0.0.1:8080`: `llama-server`, vLLM, or others that are
+    OpenAI-compatible. Of several the one that is there and has the least to do answers. Empty: Midfill runs the
+    model itself."""
+    api_key_env: str = "MIDFILL_API_KEY"
+    """Environment variable that holds the API key of these servers. A key never stands in the settings."""
+    api_key_file: str = ""
+    """File that holds the API key, readable by nobody else. It goes before the environment variable."""
+    ca_file: str = ""
+    """File with the certificate, in PEM form, of an authority of your own that the servers' certificates are
+    signed by."""
+    response_time_limit_s: float = 60.0
+    """Seconds of silence after which a server's answer is given up. Whether a silent server is still there is
+    looked at after one second already."""
     n_gpu_layers: int = -1
     """Layers of the model that run on the GPU. -1: all that fit."""
     n_ctx: int = 0

@@ -53,11 +53,11 @@ class Finding:
 
 def run_checks(settings: EngineSettings) -> list[Finding]:
     """All of them. llama.cpp's own come last and run beside the others."""
-    asking = None if settings.url else _ask_llama(settings)
+    asking = None if settings.urls else _ask_llama(settings)
     found = [*check_python(), *check_grammars(), *check_folder(state_folder())]
     found += check_hosts(state_folder())
     if asking is None:
-        return [*found, *check_server(settings.url)]
+        return [*found, *(finding for url in settings.urls for finding in check_server(url))]
     answer, status, error = _answered(asking)
     if answer is None:
         return [*found, llama_died(status, error)]

@@ -6,7 +6,7 @@ import json
 import sys
 from typing import Any, Literal, get_args, get_origin
 
-from midfill_server.options import Option, all_options
+from midfill_server.options import STRINGS, Option, all_options
 
 _HEAD = """\
 # Settings
@@ -33,7 +33,8 @@ def _row(option: Option) -> str:
 def _type(wanted: Any) -> str:
     if get_origin(wanted) is Literal:
         return ", ".join(f"`{choice}`" for choice in get_args(wanted))
-    return {bool: "true or false", int: "whole number", float: "number"}.get(wanted, "text")
+    names = {bool: "true or false", int: "whole number", float: "number", STRINGS: "list of texts"}
+    return names.get(wanted, "text")
 
 
 if __name__ == "__main__":

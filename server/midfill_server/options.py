@@ -19,6 +19,9 @@ from midfill.settings import Settings
 
 S = TypeVar("S")
 
+STRINGS = tuple[str, ...]
+"""The type of a setting that is a list of strings; a single one may be written without the list."""
+
 
 @dataclass(frozen=True)
 class Option:
@@ -59,7 +62,7 @@ def _overlaid(base: S, options: Any, path: str, problems: list[str]) -> S:
         elif is_dataclass(current := getattr(base, name)):
             changed[name] = _overlaid(current, value, where, problems)
         elif _fits(value, hints[name]):
-            changed[name] = hints[name](value) if hints[name] is float else value
+            changed[name] = _as(hints[name], value)
         else:
             problems.append(f"{where} must be {_wanted(hints[name])}; {current!r} is used instead.")
     return replace(base, **changed)  # type: ignore[type-var]  # always one of the settings classes
@@ -70,13 +73,23 @@ def _fits(value: Any, wanted: Any) -> bool:
         return value in get_args(wanted)
     if wanted is float:
         return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if wanted == STRINGS:
+        listed = [value] if isinstance(value, str) else value
+        return isinstance(listed, list | tuple) and all(type(item) is str for item in listed)
     return type(value) is wanted
+
+
+def _as(wanted: Any, value: Any) -> Any:
+    if wanted == STRINGS:
+        return (value,) if isinstance(value, str) else tuple(value)
+    return float(value) if wanted is float else value
 
 
 def _wanted(wanted: Any) -> str:
     if get_origin(wanted) is Literal:
         return "one of " + ", ".join(map(repr, get_args(wanted)))
-    return {bool: "true or false", int: "a whole number", float: "a number"}.get(wanted, "a string")
+    names = {bool: "true or false", int: "a whole number", float: "a number", STRINGS: "strings"}
+    return names.get(wanted, "a string")
 
 
 def _options(settings: Any, path: str) -> Iterator[Option]:

@@ -37,6 +37,10 @@ class MidfillServer(LanguageServer):
         super().__init__("midfill", __version__, protocol_cls=DocumentProtocol)
         self.session = session
 
+    def tell(self, sentence: str, kind: lsp.MessageType = lsp.MessageType.Warning) -> None:
+        """Show a sentence to the user."""
+        self.window_show_message(lsp.ShowMessageParams(kind, f"Midfill: {sentence}"))
+
     def report_server_error(self, error: Exception, source: Any) -> None:
         """Log what went wrong by its kind only: the message may quote the user's code."""
         logger.error("a message could not be handled: %s", type(error).__name__)
@@ -82,10 +86,10 @@ def create_server(session: Session) -> MidfillServer:
     @feature(lsp.INITIALIZED)
     async def initialized(ls: MidfillServer, params: lsp.InitializedParams) -> None:
         for problem in ls.session.problems:
-            _tell(ls, lsp.MessageType.Warning, problem)
+            ls.tell(problem)
         await ls.session.warm_up()
         if ls.session.trouble:
-            _tell(ls, lsp.MessageType.Error, ls.session.trouble)
+            ls.tell(ls.session.trouble, lsp.MessageType.Error)
 
     @feature(lsp.SHUTDOWN)
     async def shutdown(ls: MidfillServer, params: None) -> None:
@@ -100,7 +104,3 @@ def create_server(session: Session) -> MidfillServer:
         logger.debug("%s was accepted", request_id)
 
     return server
-
-
-def _tell(server: MidfillServer, kind: lsp.MessageType, sentence: str) -> None:
-    server.window_show_message(lsp.ShowMessageParams(kind, f"Midfill: {sentence}"))

@@ -269,7 +269,7 @@ def test_with_a_server_of_ones_own_llama_is_not_asked(
     monkeypatch: pytest.MonkeyPatch, port: int
 ) -> None:
     monkeypatch.setattr(checks, "_ask_llama", lambda settings: pytest.fail("asked"))
-    findings = run_checks(EngineSettings(url=f"http://127.0.0.1:{port}"))
+    findings = run_checks(EngineSettings(urls=(f"http://127.0.0.1:{port}",)))
     assert _one(findings, "server").level == "ok"
 
 

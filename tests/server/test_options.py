@@ -35,6 +35,24 @@ BASE = Settings(EngineSettings(model="base.gguf"))
             id="a-whole-number-for-a-number",
         ),
         pytest.param(
+            {"engine": {"urls": ["http://a", "http://b"]}},
+            replace(BASE, engine=EngineSettings(model="base.gguf", urls=("http://a", "http://b"))),
+            [],
+            id="a-list",
+        ),
+        pytest.param(
+            {"engine": {"urls": "http://a"}},
+            replace(BASE, engine=EngineSettings(model="base.gguf", urls=("http://a",))),
+            [],
+            id="one-for-a-list",
+        ),
+        pytest.param(
+            {"engine": {"urls": ["http://a", 7]}},
+            BASE,
+            ["engine.urls must be strings; () is used instead."],
+            id="no-list-of-strings",
+        ),
+        pytest.param(
             {"engine": {"nCtx": True}, "logLevel": "debug"},
             replace(BASE, log_level="debug"),
             ["engine.nCtx must be a whole number; 0 is used instead."],
@@ -54,7 +72,10 @@ BASE = Settings(EngineSettings(model="base.gguf"))
             id="no-object",
         ),
         pytest.param(
-            [1], BASE, ["the settings must be an object; its defaults are used."], id="a-list"
+            [1],
+            BASE,
+            ["the settings must be an object; its defaults are used."],
+            id="a-list-of-all",
         ),
         pytest.param({3: 4}, BASE, ["3 is not a setting."], id="no-name"),
     ],

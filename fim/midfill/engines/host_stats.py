@@ -10,8 +10,9 @@ from typing import Any
 
 import httpx
 
+from midfill.engines.access import Access, open_client
 from midfill.engines.host_metrics import Samples, read_metrics
-from midfill.engines.remote import open_client, shows_token
+from midfill.engines.remote import shows_token
 from midfill.engines.state import HostFiles, HostState
 
 _ANSWER_S = 5.0
@@ -60,7 +61,7 @@ async def _report(state: HostState) -> HostReport | None:
 
 
 async def _asked(state: HostState) -> HostReport | None:
-    async with open_client(state.url, None, connect_s=_ANSWER_S) as client:
+    async with open_client(state.url, Access(connect_s=_ANSWER_S)) as client:
         if not await shows_token(client, state.token):
             return None
         client.headers["Authorization"] = f"Bearer {state.token}"

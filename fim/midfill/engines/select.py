@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from midfill.engine import Engine, Role
 from midfill.engines.fake import FAKE_SCHEME, FakeEngine
 from midfill.settings import EngineSettings, InstructSettings
@@ -15,12 +17,20 @@ def open_engine(
     instruct: InstructSettings | None = None,
     *,
     role: Role = "completion",
+    tell: Callable[[str], None] = lambda sentence: None,
 ) -> Engine:
-    """A server at an address, a scripted engine, or our own host with the models loaded in it."""
-    if settings.url:
-        from midfill.engines.remote import RemoteEngine
+    """Servers at addresses, a scripted engine, or our own host with the models loaded in it.
 
-        return RemoteEngine(settings.url, role=role)
+    `tell` gets a sentence for the user each time that one of several servers goes or comes back.
+
+    Raises:
+        MidfillError: an address, a key file or a file of certificates cannot be used.
+    """
+    if settings.urls:
+        from midfill.engines.access import access_of
+        from midfill.engines.pool import PoolEngine
+
+        return PoolEngine(settings.urls, access_of(settings), tell)
     model = settings.model if role == "completion" or instruct is None else instruct.model
     if model.startswith(FAKE_SCHEME):
         return FakeEngine.at(model)

@@ -27,8 +27,9 @@ import httpx
 from filelock import FileLock, Timeout
 
 from midfill.engine import ModelInfo, Piece, Role, Sampling
+from midfill.engines.access import Access, open_client
 from midfill.engines.fake import FAKE_SCHEME
-from midfill.engines.remote import RemoteEngine, open_client, shows_token
+from midfill.engines.remote import RemoteEngine, shows_token
 from midfill.engines.state import MAX_LINGER_S, HostFiles, HostState, sweep
 from midfill.errors import EngineError, EngineGone, MidfillError, ModelError
 from midfill.settings import EngineSettings, InstructSettings
@@ -279,7 +280,7 @@ class _Lease:
         self.model = model
         self.files = files
         self.state = state
-        self.remote = RemoteEngine(state.url, state.token, role=role)
+        self.remote = RemoteEngine(state.url, Access(state.token), role=role)
         self._holding = holding
 
     @classmethod
@@ -368,7 +369,7 @@ async def _hold(
     """Hold a lease until cancelled, or until the host ends. Ends at once if it is not the host that we seek."""
     params = {"linger_s": min(max(linger_s, 0.0), MAX_LINGER_S)}
     headers = {"Authorization": f"Bearer {state.token}"}
-    async with open_client(state.url, None, connect_s=_ANSWER_S) as client:
+    async with open_client(state.url, Access(connect_s=_ANSWER_S)) as client:
         # Whoever has taken the port of a host that died must be shown neither the token nor any code.
         with contextlib.suppress(httpx.HTTPError, ValueError, KeyError, TypeError):
             if not await shows_token(client, state.token):

@@ -29,7 +29,12 @@ LINGER_S = 120.0
     "--language", help="Language of the text, such as python; by default from FILE's name."
 )
 @click.option("--model", default="", help="Path of a GGUF file; by default the embedded model.")
-@click.option("--url", default="", help="Address of a running llama-server to use instead.")
+@click.option(
+    "--url",
+    "urls",
+    multiple=True,
+    help="Address of a running server to use instead; may be repeated.",
+)
 @click.option("--layout", type=click.Choice(["spm", "psm"]), help="Order of the prompt.")
 @click.option("--max-tokens", type=click.IntRange(1), help="Tokens generated at most.")
 @click.option("--json", "as_json", is_flag=True, help="Print the cost and the reason too, as JSON.")
@@ -37,7 +42,7 @@ def command(
     place: str,
     language: str | None,
     model: str,
-    url: str,
+    urls: tuple[str, ...],
     layout: Layout | None,
     max_tokens: int | None,
     as_json: bool,
@@ -50,7 +55,7 @@ def command(
     if place.startswith("-") and place != "-" and not place.startswith("-:"):
         raise click.NoSuchOption(place)
     where = read_place(place, language)
-    settings = Settings(EngineSettings(model=model, url=url, host_linger_s=LINGER_S))
+    settings = Settings(EngineSettings(model=model, urls=urls, host_linger_s=LINGER_S))
     # Who asks wants to see what there is, sure or not.
     completion = replace(settings.completion, min_confidence=0.0)
     if layout:
@@ -68,7 +73,7 @@ def command(
 
 async def complete_at(place: Place, settings: Settings) -> Completion:
     """Complete once, with an engine opened and closed for it."""
-    engine = open_engine(settings.engine)
+    engine = open_engine(settings.engine, tell=lambda sentence: click.echo(sentence, err=True))
     try:
         await engine.info()
         context = gather(place.document, place.offset, parse(place.document))

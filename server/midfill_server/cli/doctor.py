@@ -20,15 +20,15 @@ _MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "problem": ("✗",
 
 @click.command("doctor")
 @click.option("--model", default="", help="Path of a GGUF file; by default the embedded model.")
-@click.option("--url", default="", help="Address of a running llama-server to look at instead.")
+@click.option("--url", "urls", multiple=True, help="Address of a server to look at instead.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @click.option("--report", is_flag=True, help="Print Markdown for a bug report, without your name.")
-def command(model: str, url: str, as_json: bool, report: bool) -> None:
+def command(model: str, urls: tuple[str, ...], as_json: bool, report: bool) -> None:
     """Look at this installation, this machine and the model, and say what to do.
 
     The exit status is 1 if there is a problem.
     """
-    findings = run_checks(EngineSettings(model=model, url=url))
+    findings = run_checks(EngineSettings(model=model, urls=urls))
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings]))
     elif report:

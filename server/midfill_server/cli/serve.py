@@ -18,7 +18,12 @@ from midfill_server.session import Session
     "--tcp", metavar="HOST:PORT", help="Listen there instead of using standard input and output."
 )
 @click.option("--model", default="", help="Path of a GGUF file; by default the embedded model.")
-@click.option("--url", default="", help="Address of a running llama-server to use instead.")
+@click.option(
+    "--url",
+    "urls",
+    multiple=True,
+    help="Address of a running server to use instead; may be repeated.",
+)
 @click.option(
     "--log-level",
     type=click.Choice(["error", "warning", "info", "debug"]),
@@ -27,7 +32,9 @@ from midfill_server.session import Session
     help="How much is written to standard error. Source code never is.",
 )
 @click.option("--stdio", is_flag=True, help="Use standard input and output, as is the default.")
-def command(tcp: str | None, model: str, url: str, log_level: LogLevel, stdio: bool) -> None:
+def command(
+    tcp: str | None, model: str, urls: tuple[str, ...], log_level: LogLevel, stdio: bool
+) -> None:
     """Run the language server, for an editor."""
     if stdio and tcp:
         raise click.UsageError("--stdio and --tcp exclude each other")
@@ -38,8 +45,8 @@ def command(tcp: str | None, model: str, url: str, log_level: LogLevel, stdio: b
     for noisy in ("pygls", "httpx", "httpcore", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
     session = Session(
-        lambda settings: open_engine(settings.engine, settings.instruct),
-        Settings(EngineSettings(model=model, url=url), log_level=log_level),
+        lambda settings: open_engine(settings.engine, settings.instruct, tell=server.tell),
+        Settings(EngineSettings(model=model, urls=urls), log_level=log_level),
     )
     server = create_server(session)
     if tcp is None:

@@ -61,7 +61,12 @@ async def _answer(
 ) -> tuple[Snapshot, int, str, str] | None:
     """Snapshot, offset, request id and text of a completion, or None with one line in the log."""
     request_id = ls.session.request_id()
-    snapshot = ls.session.snapshot(uri)
+    try:
+        snapshot = ls.session.snapshot(uri)
+    except MidfillError as error:
+        # The engine cannot even be opened; the user was told when the server started.
+        logger.warning("%s: nothing, %s", request_id, error)
+        return None
     if snapshot is None or not snapshot.settings.completion.enabled:
         logger.debug("%s: nothing, the document is not open or completion is off", request_id)
         return None

@@ -17,11 +17,12 @@ import pytest
 
 from midfill.engine import Engine, Piece, Sampling
 from midfill.engines import dialect
+from midfill.engines.access import Access
 from midfill.engines.fake import BOS, EOT, FakeEngine
 from midfill.engines.host import run_host
 from midfill.engines.remote import RemoteEngine
 from midfill.engines.state import HostState
-from midfill.errors import EngineGone, EngineRefused, MidfillError, ModelError
+from midfill.errors import EngineBusy, EngineGone, EngineRefused, MidfillError, ModelError
 from midfill.formats import format_of
 from midfill.settings import EngineSettings
 from midfill_models import embedded_model
@@ -47,7 +48,7 @@ async def hosted(engine: Engine, *, token: str = TOKEN) -> AsyncIterator[RemoteE
             open_engine=opened,
         )
     )
-    remote = RemoteEngine((await ready).url, token)
+    remote = RemoteEngine((await ready).url, Access(token))
     try:
         yield remote
     finally:
@@ -261,9 +262,11 @@ async def test_one_connection_after_another_is_not_opened() -> None:
             await asyncio.gather(pump(reader, far_writer), pump(far_reader, writer))
 
         server = await asyncio.start_server(relay, "127.0.0.1", 0)
-        remote = RemoteEngine(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", TOKEN)
+        remote = RemoteEngine(
+            f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", Access(TOKEN)
+        )
         # The host answers to its own address only.
-        remote._client.headers["Host"] = f"127.0.0.1:{there.port}"
+        remote._http.client.headers["Host"] = f"127.0.0.1:{there.port}"
         for number in range(5):
             await remote.tokenize(f"text {number}")
             async with aclosing(remote.generate([65], Sampling(20))) as pieces:
@@ -398,7 +401,7 @@ async def test_nothing_there() -> None:
         pytest.param(http({"midfill": {}}), EngineRefused, id="missing fields"),
         pytest.param(http({}, "404 Not Found"), EngineRefused, id="404"),
         pytest.param(http(b"oops", "500 Oops"), EngineRefused, id="500"),
-        pytest.param(http({"error": "x"}, "503 Busy"), EngineRefused, id="503 of another kind"),
+        pytest.param(http({"error": "x"}, "503 Busy"), EngineBusy, id="503 of another kind"),
     ],
 )
 async def test_something_else_there(answer: bytes, error: type[MidfillError]) -> None:

@@ -259,7 +259,7 @@ def test_what_tells_hosts_apart(tmp_path: Path) -> None:
     model.write_bytes(b"GGUF")
     settings = EngineSettings()
     key = host_key(str(model), settings)
-    same = replace(settings, host_linger_s=99, url="http://elsewhere", model="x")
+    same = replace(settings, host_linger_s=99, urls=("http://elsewhere",), model="x")
     assert host_key(str(model), same) == key
     others = [
         host_key(str(model), replace(settings, **{name: 7}))  # type: ignore[arg-type]
