@@ -8,9 +8,6 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from gguf import GGMLQuantizationType, GGUFReader
-from gguf.quants import dequantize
-
 from bench.shapes import (
     Shape,
     WeightType,
@@ -19,6 +16,9 @@ from bench.shapes import (
     random_blocks,
     shaped_model,
 )
+from gguf import GGMLQuantizationType, GGUFReader
+from gguf.quants import dequantize
+
 from midfill.engine import Sampling
 from midfill.engines.llama import LlamaEngine
 from midfill.settings import EngineSettings
