@@ -5,7 +5,7 @@ Everything that machine lacks is carried in a folder that a connected one of the
     python -m bench.gpu carry --to carried --python 3.12
 
 The target needs Python of that version, a C++ compiler and the CUDA toolkit (nvcc). What it has besides need not
-be carried: `--have cmake --have ninja --have numpy` leaves 45 MiB out, which brings the folder to 15. There, in this
+be carried: `--have cmake --have ninja --have numpy` brings the folder from 56 MiB to 11. There, in this
 repository or in `carried/midfill`:
 
     python -m bench.gpu run --carried carried --work /tmp/midfill-gpu
@@ -49,8 +49,23 @@ _MEASURE_LIMIT_S = 420
 _BUILD_NEEDS = ("scikit-build-core[pyproject]", "cmake", "ninja")
 _RUN_NEEDS = ("numpy", "jinja2", "diskcache", "typing-extensions", "gguf")
 
-_LEFT_OUT = ("docs", "tests", "benches", "examples", "media", "models", "tools/ui", "gguf-py")
-"""Of llama.cpp's sources, what no library or llama-bench is made of: 120 of 176 MB."""
+_LEFT_OUT = (
+    ".git",
+    *(
+        f"vendor/llama.cpp/{part}"
+        for part in (
+            "docs",
+            "tests",
+            "benches",
+            "examples",
+            "media",
+            "models",
+            "tools/ui",
+            "gguf-py",
+        )
+    ),
+)
+"""What no library or llama-bench is made of: nine tenths of the source distribution."""
 _VOCABULARY = "vendor/llama.cpp/models/ggml-vocab-llama-spm.gguf"
 
 
@@ -64,7 +79,9 @@ def carry(to: Path, sdist: Path | None, python: str, have: list[str]) -> None:
     if sdist is None:
         print(f"Fetching the sources of {requirement()}", flush=True)
         source = to / "whole"
-        _run([*pip, "--no-deps", "--no-binary", "llama-cpp-python", "-d", str(source), requirement()])
+        _run(
+            [*pip, "--no-deps", "--no-binary", "llama-cpp-python", "-d", str(source), requirement()]
+        )
         (sdist,) = source.glob("*.tar.gz")
     slim_sdist(sdist, to / sdist.name)
     shutil.rmtree(to / "whole", ignore_errors=True)
@@ -94,7 +111,7 @@ def slim_sdist(sdist: Path, slim: Path) -> None:
         for member in whole:
             inside = PurePosixPath(*PurePosixPath(member.name).parts[1:])
             if str(inside) == _VOCABULARY or not any(
-                inside.is_relative_to(f"vendor/llama.cpp/{part}") for part in _LEFT_OUT
+                inside.is_relative_to(part) for part in _LEFT_OUT
             ):
                 out.addfile(member, whole.extractfile(member) if member.isfile() else None)
 
@@ -136,8 +153,10 @@ def build(carried: Path, work: Path, backend: str, jobs: int, cmake_args: str) -
         "CMAKE_BUILD_PARALLEL_LEVEL": str(jobs),
     }
     _run(
-        [*pip, "wheel", "-v", *offline, "--no-build-isolation", "-C", f"build-dir={binaries}"]
-        + ["-w", str(work / "wheel"), str(sources)],
+        [
+            *(*pip, "wheel", "-v", *offline, "--no-build-isolation"),
+            *("-C", f"build-dir={binaries}", "-w", str(work / "wheel"), str(sources)),
+        ],
         environment,
         work / "build.log",
     )
@@ -154,7 +173,9 @@ def _build_llama_bench(work: Path, environment: Mapping[str, str]) -> None:
     command = ["c++", "-O2", "-std=c++17", "-pthread", "-o", str(work / "llama-bench")]
     for folder in ("include", "ggml/include", "common", "vendor", "tools/llama-bench"):
         command += ["-I", str(llama / folder)]
-    command += [str(llama / "tools" / "llama-bench" / name) for name in ("llama-bench.cpp", "main.cpp")]
+    command += [
+        str(llama / "tools" / "llama-bench" / name) for name in ("llama-bench.cpp", "main.cpp")
+    ]
     common = [*work.glob("build/**/libllama-common*.a"), *work.glob("build/**/libllama-common*.so")]
     # The libraries of the wheel are found before those of the build, which are the same.
     command += [f"-L{libraries}", *dict.fromkeys(map(str, sorted(common)))]
@@ -215,6 +236,7 @@ def one(name: str, path: Path, work: Path, n_gpu_layers: int, sizes_text: str) -
     """One figure, as JSON."""
     # Only here is llama.cpp loaded, in an environment that finds it.
     from bench.gpu_measures import Sizes, figures, llama_bench  # noqa: PLC0415
+
     from midfill.settings import EngineSettings  # noqa: PLC0415
 
     sizes = Sizes(*map(int, sizes_text.split(","))) if sizes_text else Sizes()
@@ -297,7 +319,9 @@ def _environment(work: Path) -> dict[str, str]:
     return environment
 
 
-def _run(command: list[str], environment: Mapping[str, str] | None = None, log: Path | None = None) -> None:  # fmt: skip
+def _run(
+    command: list[str], environment: Mapping[str, str] | None = None, log: Path | None = None
+) -> None:
     """Run it, with its output in `log` if there is one; where it fails, say so and end."""
     out = log.open("ab") if log else None
     done = subprocess.run(

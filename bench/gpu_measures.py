@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.shapes import chain
+
 from midfill.engine import Sampling, Usage
 from midfill.engines.llama import LlamaEngine
 from midfill.engines.llama_library import library
@@ -58,12 +59,14 @@ def offload(path: Path, settings: EngineSettings, _sizes: Sizes) -> Figures:
     """Layers on the GPU, and the device memory they take beside what the plan reckons with."""
     before = device_memory()
     began = time.perf_counter()
-    with _buffers() as buffers:
+    with buffers() as its_buffers:
         loaded = load(path, settings, ctypes.create_string_buffer(2), lambda: True)
     load_s = time.perf_counter() - began
     model, context = loaded.model, loaded.context
     try:
-        context.decode(0, [1], 0, wants_logits=True)  # The first computation takes what is taken late.
+        context.decode(
+            0, [1], 0, wants_logits=True
+        )  # The first computation takes what is taken late.
         after = device_memory()
         share = loaded.info.n_gpu_layers / (model.n_layers + 1)
         reckoned = (path.stat().st_size + model.kv_bytes_per_token * context.n_cells) * share
@@ -76,7 +79,7 @@ def offload(path: Path, settings: EngineSettings, _sizes: Sizes) -> Figures:
             "reckoned_mib": _mib(reckoned),
             "gpu_free_before_mib": _mib(before.gpu_free),
             "gpu_used_mib": _mib(before.gpu_free - after.gpu_free),
-            "buffers_mib": buffers,
+            "buffers_mib": its_buffers,
         }
     finally:
         context.free()
@@ -158,6 +161,11 @@ _BALLAST_MOST = 2**40
 """Where a driver does not tell what is in use, allocation would never end."""
 
 
+def gpu_names() -> list[str]:
+    """Devices that layers can go to, as llama.cpp names them."""
+    return [_declared().ggml_backend_dev_name(device).decode() for device in _gpus()]
+
+
 def _gpus() -> list[int]:
     ggml, base = library("ggml"), _declared()
     devices = [ggml.ggml_backend_dev_get(idx) for idx in range(ggml.ggml_backend_dev_count())]
@@ -171,6 +179,7 @@ def _declared() -> ctypes.CDLL:
     base, pointer = library("ggml-base"), ctypes.c_void_p
     base.ggml_backend_dev_type.argtypes = [pointer]
     for name, result, arguments in (
+        ("ggml_backend_dev_name", ctypes.c_char_p, [pointer]),
         ("ggml_backend_dev_buffer_type", pointer, [pointer]),
         ("ggml_backend_buft_alloc_buffer", pointer, [pointer, ctypes.c_size_t]),
         ("ggml_backend_buffer_free", None, [pointer]),
@@ -277,7 +286,7 @@ async def cancels(path: Path, settings: EngineSettings, sizes: Sizes) -> Figures
 
 async def _until_ended(engine: LlamaEngine, n_jobs: int) -> None:
     # The record comes after the last piece: with it the thread is free.
-    while len(engine.records) < n_jobs:
+    while len(engine.records) < n_jobs:  # noqa: ASYNC110 - nothing tells of it
         await asyncio.sleep(0.0001)
 
 
@@ -291,9 +300,9 @@ async def drafting(path: Path, settings: EngineSettings, sizes: Sizes) -> Figure
             said = [start, *chain(start, sizes.generated + 16, _N_VOCAB)]
             before = [t if at % 12 else source.choice(_ORDINARY) for at, t in enumerate(said, 1)]
             prompt = [1, *_text(source, 40), *before, *_text(source, 20), *said[:8]]
-            for draft in spoken:  # In turn, so that both see the same machine.
+            for draft, told in spoken.items():  # In turn, so that both see the same machine.
                 sampling = Sampling(sizes.generated, copy=False, draft=draft)
-                spoken[draft].append(await _told(engine, prompt, sampling))
+                told.append(await _told(engine, prompt, sampling))
     rates = {
         draft: _median((len(t.tokens) - 1) / t.rest_s for t in told[1:])
         for draft, told in spoken.items()
@@ -454,7 +463,7 @@ def _text(source: random.Random, n_tokens: int) -> list[int]:
 
 
 @contextmanager
-def _buffers() -> Generator[dict[str, dict[str, float]], None, None]:
+def buffers() -> Generator[dict[str, dict[str, float]], None, None]:
     """MiB of each device's buffers by their use, as they are allocated."""
     found: dict[str, dict[str, float]] = defaultdict(dict)
 
@@ -508,7 +517,7 @@ def _spread(values: Any, scale: float = 1e3) -> Figures:
 
 
 def _median(values: Any) -> float:
-    return round(statistics.median(values), 1)
+    return round(float(statistics.median(values)), 1)
 
 
 def _mib(n_bytes: float) -> float:

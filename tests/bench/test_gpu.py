@@ -8,10 +8,10 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from bench import gpu
 from bench.gpu_measures import MEASURES, Figures, Sizes, figures
 from bench.shapes import Shape, codellama_vocabulary, shaped_model
 
+from bench import gpu
 from midfill.settings import EngineSettings
 
 SETTINGS = EngineSettings(n_ctx=1024, n_threads=1, n_gpu_layers=0)
@@ -138,6 +138,7 @@ def test_the_carried_sources_lack_what_nothing_is_built_of(tmp_path: Path) -> No
         "tests/of_the_package.py",
     }
     dropped = {
+        ".git/objects/pack/a.pack",
         "vendor/llama.cpp/models/ggml-vocab-gemma.gguf",
         "vendor/llama.cpp/docs/a.md",
         "vendor/llama.cpp/tools/ui/page.html",
