@@ -84,6 +84,9 @@ class LlamaModel:
             params.tensor_split = (ctypes.c_float * n_most)(*gpu_layers)
         params.use_extra_bufts = repack
         params.vocab_only = vocabulary_only
+        if n_gpu_layers == 0:
+            # Otherwise a GPU would take part in batches of 32 tokens and more, and need memory for it.
+            params.devices = ctypes.cast(_NO_DEVICES, ctypes.c_void_p)
         params.load_mode = lc.LLAMA_LOAD_MODE_MMAP
         params.progress_callback = callback = lc.llama_progress_callback(progressed)
         recent_errors()
@@ -352,6 +355,7 @@ def check_file(path: Path, *, needs_weights: bool = True) -> None:
         raise ModelError(f"{path} holds a vocabulary without weights; take the model's own file.")
 
 
+_NO_DEVICES = (ctypes.c_void_p * 1)()  # a list that ends at once
 _HEADER = struct.Struct("<4sIQQ")  # magic, version, number of tensors, number of metadata entries
 _NO_TEXT = lc.LLAMA_TOKEN_ATTR_UNKNOWN | lc.LLAMA_TOKEN_ATTR_UNUSED | lc.LLAMA_TOKEN_ATTR_CONTROL
 _LONGEST_TEXT = 2**31 - 1 - 16  # llama_tokenize counts in int32.
