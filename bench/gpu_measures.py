@@ -26,10 +26,12 @@ from typing import Any
 from bench.shapes import chain
 
 from midfill.engine import Sampling, Usage
+from midfill.engines.fit import Machine, Needs, shares
+from midfill.engines.gguf_header import read_header
 from midfill.engines.llama import LlamaEngine
 from midfill.engines.llama_library import library
 from midfill.engines.llama_load import load
-from midfill.engines.llama_memory import device_memory
+from midfill.engines.llama_memory import this_machine
 from midfill.errors import ModelError
 from midfill.settings import EngineSettings
 
@@ -57,33 +59,36 @@ class Sizes:
 
 def offload(path: Path, settings: EngineSettings, _sizes: Sizes) -> Figures:
     """Layers on the GPU, and the device memory they take beside what the plan reckons with."""
-    before = device_memory()
+    machine = this_machine()
     began = time.perf_counter()
     with buffers() as its_buffers:
         loaded = load(path, settings, ctypes.create_string_buffer(2), lambda: True)
     load_s = time.perf_counter() - began
     model, context = loaded.model, loaded.context
     try:
-        context.decode(
-            0, [1], 0, wants_logits=True
-        )  # The first computation takes what is taken late.
-        after = device_memory()
-        share = loaded.info.n_gpu_layers / (model.n_layers + 1)
-        reckoned = (path.stat().st_size + model.kv_bytes_per_token * context.n_cells) * share
+        context.decode(0, [1], 0, n_logits=1)  # The first computation takes what is taken late.
+        used = _free(machine) - _free(this_machine())
+        needs = Needs.of(path.name, read_header(path))
+        _, *on_gpus = shares(needs, machine, loaded.plan)
         return {
             "n_gpu_layers": loaded.info.n_gpu_layers,
-            "n_layers_and_output": model.n_layers + 1,
+            "n_layers_and_output": len(needs.layers) + 1,
             "n_cells": context.n_cells,
             "n_batch": context.n_batch,
             "load_s": round(load_s, 2),
-            "reckoned_mib": _mib(reckoned),
-            "gpu_free_before_mib": _mib(before.gpu_free),
-            "gpu_used_mib": _mib(before.gpu_free - after.gpu_free),
+            "reckoned_mib": _mib(sum(share.weights + share.kv for share in on_gpus)),
+            "reckoned_compute_mib": _mib(sum(share.compute for share in on_gpus)),
+            "gpu_free_before_mib": _mib(_free(machine)),
+            "gpu_used_mib": _mib(used),
             "buffers_mib": its_buffers,
         }
     finally:
         context.free()
         model.free()
+
+
+def _free(machine: Machine) -> int:
+    return sum(gpu.free for gpu in machine.gpus)
 
 
 def fallback(path: Path, settings: EngineSettings, sizes: Sizes) -> Figures:
@@ -140,7 +145,7 @@ def _ballast(n_bytes_left: int | None) -> Generator[int, None, None]:
             part = 2**30
             # One GPU keeps the bytes that are to be left; a driver may refuse before the last byte.
             while n_bytes_left is not None and part >= 2**24:
-                free = device_memory().gpu_free
+                free = _free(this_machine())
                 buffer = (
                     base.ggml_backend_buft_alloc_buffer(kind, part)
                     if free - part >= n_bytes_left and n_held < _BALLAST_MOST
@@ -175,7 +180,7 @@ def _gpus() -> list[int]:
 @cache
 def _declared() -> ctypes.CDLL:
     """The library for devices and buffers. Each call of `library` may give another object, without the types."""
-    device_memory()  # Declares what lists the devices.
+    this_machine()  # Declares what lists the devices.
     base, pointer = library("ggml-base"), ctypes.c_void_p
     base.ggml_backend_dev_type.argtypes = [pointer]
     for name, result, arguments in (

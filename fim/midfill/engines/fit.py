@@ -251,8 +251,15 @@ def steps_down(
         ModelError: it is too large for the machine without a GPU.
     """
     if machine.gpus and settings.n_gpu_layers != 0:
+        failed = _on_gpus(needs, machine, settings)
+        taken = {it.device: it.total for it in shares(needs, machine, failed)} if failed else {}
         for share in (1.0, 0.75, 0.5, 0.25):
-            gpus = tuple(replace(gpu, free=int(gpu.free * share)) for gpu in machine.gpus)
+            # Of what the first plan takes: a device can refuse long before its memory is full.
+            rooms = (min(gpu.free, taken.get(gpu.name, 0) + _GPU_RESERVE) for gpu in machine.gpus)
+            gpus = tuple(
+                replace(gpu, free=int((room - _GPU_RESERVE) * share) + _GPU_RESERVE)
+                for gpu, room in zip(machine.gpus, rooms, strict=True)
+            )
             fewer = replace(settings, n_gpu_layers=-1)
             less = _on_gpus(needs, replace(machine, gpus=gpus), fewer)
             if less is not None and 0 <= settings.n_gpu_layers < less.n_gpu_layers:
