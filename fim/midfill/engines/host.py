@@ -34,6 +34,7 @@ from starlette.types import ASGIApp
 from midfill.engine import Engine, Role
 from midfill.engines.fake import FAKE_SCHEME, FakeEngine
 from midfill.engines.host_api import Host
+from midfill.engines.precedence import Precedence
 from midfill.engines.resident import OpenEngine, Resident
 from midfill.engines.state import HostFiles, HostState
 from midfill.errors import EngineError
@@ -103,12 +104,13 @@ def _residents(
     model: str, instruct: str, settings: EngineSettings, open_engine: OpenEngine | None
 ) -> dict[Role, Resident]:
     idle_s = 60 * max(0.0, settings.idle_unload_min)
-    opens = open_engine or partial(open_here, model, settings)
+    precedence = Precedence()
+    opens = open_engine or partial(open_here, model, settings, precedence)
     residents: dict[Role, Resident] = {"completion": Resident(opens, model, idle_s=idle_s)}
     if instruct == model:
         residents["instruct"] = residents["completion"]  # Loaded once.
     elif instruct:
-        opens = partial(open_here, instruct, settings)
+        opens = partial(open_here, instruct, settings, precedence)
         residents["instruct"] = Resident(opens, instruct, idle_s=idle_s)
     return residents
 
@@ -126,7 +128,9 @@ def run_until_signal(work: Coroutine[Any, Any, None]) -> None:
     asyncio.run(watched())
 
 
-async def open_here(model: str, settings: EngineSettings) -> Engine:
+async def open_here(
+    model: str, settings: EngineSettings, precedence: Precedence | None = None
+) -> Engine:
     """The engine for a model, in this process; it may still be loading.
 
     Raises:
@@ -141,7 +145,7 @@ async def open_here(model: str, settings: EngineSettings) -> Engine:
         raise EngineError(
             f"llama.cpp is not installed ({error}); install it with: pip install 'midfill[llama]'."
         ) from error
-    return engine(model, settings)
+    return engine(model, settings, precedence)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

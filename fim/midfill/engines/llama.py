@@ -32,6 +32,7 @@ from midfill.engines.llama_generation import generation
 from midfill.engines.llama_job import AbortFlag, Job
 from midfill.engines.llama_load import Loaded, load
 from midfill.engines.llama_tuning import Tuning
+from midfill.engines.precedence import Precedence
 from midfill.errors import EngineError, EngineGone, EngineRefused, MidfillError
 from midfill.settings import EngineSettings
 
@@ -63,8 +64,15 @@ class LlamaEngine:
     Loading begins at once, in the engine's own thread; `info` waits for it.
     """
 
-    def __init__(self, path: str | Path, settings: EngineSettings | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        settings: EngineSettings | None = None,
+        precedence: Precedence | None = None,
+    ) -> None:
+        """`precedence` is shared with the other engines of this process, if there are any."""
         self._path = Path(path)
+        self._precedence = precedence or Precedence()
         self._settings = settings or EngineSettings()
         self._abort = AbortFlag()
         self._requests: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
@@ -134,17 +142,19 @@ class LlamaEngine:
         loop = asyncio.get_running_loop()
         arrived: asyncio.Queue[Piece | MidfillError] = asyncio.Queue()
         job = Job(job_prompt, sampling, _threadsafe_delivery(loop, arrived), asked_at)
-        self._submit(job)
         n_open = sampling.n_candidates
-        try:
-            while n_open:
-                piece = await arrived.get()
-                if isinstance(piece, MidfillError):
-                    raise piece
-                n_open -= bool(piece.usage.stop_reason)
-                yield piece
-        finally:
-            self._abort.cancel(job)
+        with self._precedence.running(self, yields=sampling.yields):
+            self._submit(job)
+            try:
+                while n_open:
+                    piece = await arrived.get()
+                    if isinstance(piece, MidfillError):
+                        raise piece
+                    n_open -= bool(piece.usage.stop_reason)
+                    yield piece
+            finally:
+                self._abort.cancel(job)
+                self._precedence.wake()
 
     async def close(self) -> None:
         """End the generations as cancelled, then free the model. May be called again, and while it loads."""
@@ -179,6 +189,7 @@ class LlamaEngine:
             jobs = list(self._jobs)
         for job in jobs:
             self._abort.cancel(job)
+        self._precedence.wake()
         if self._tuning is not None:
             self._tuning.interrupt()
         atexit.unregister(self._end)
@@ -239,6 +250,9 @@ class LlamaEngine:
                 job = self._requests.get_nowait() if yielding else self._next(tuning)
             except queue.Empty:
                 turn = yielding[0]
+                self._precedence.wait_turn(self, turn.job.is_cancelled)
+                if not self._requests.empty():
+                    continue
                 if not self._advance(turn):
                     yielding.popleft()
                 continue

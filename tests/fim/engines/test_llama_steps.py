@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from midfill.engine import Piece, Sampling
 from midfill.engines.llama import LlamaEngine
 from midfill.engines.llama_context import Decoded, LlamaContext
+from midfill.engines.precedence import Precedence
 from midfill.formats import format_of
 from midfill.settings import EngineSettings
 from midfill_models import embedded_model
@@ -193,6 +194,29 @@ async def test_a_generation_that_yields_is_overtaken_and_goes_on_as_if_alone(
         order.append("completion")
     assert _same(await explaining, alone)
     assert order.index("completion") < len(order) - 1 - order[::-1].index("explanation")
+
+
+async def test_an_engine_that_yields_waits_for_the_other(engine: LlamaEngine) -> None:
+    precedence = Precedence()
+    nano, threads = embedded_model("midfill-nano-q8_0.gguf"), EngineSettings(n_threads=1)
+    explains = LlamaEngine(nano, threads, precedence)
+    completes = LlamaEngine(nano, threads, precedence)
+    prompt = await _prompt(explains, CODE)
+    await completes.info()
+    explanation = explains.generate(prompt, Sampling(200, yields=True, copy=False, draft=False))
+    await anext(explanation)
+    completion = completes.generate(prompt, Sampling(8, copy=False))
+    await anext(completion)
+    # At most a step was under way; from then on nothing is evaluated until the completion has ended.
+    n_evaluated = explains.tokens_evaluated
+    for _ in range(20):
+        await asyncio.sleep(0.01)
+        assert explains.tokens_evaluated <= n_evaluated + 1
+    await completion.aclose()
+    rest = [piece async for piece in explanation]
+    assert rest[-1].usage.stop_reason in ("budget", "eot")
+    await explains.close()
+    await completes.close()
 
 
 async def test_an_explanation_whose_slot_was_taken_reads_it_again() -> None:
