@@ -19,12 +19,11 @@ import random
 import shutil
 import socket
 import statistics
-import subprocess
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -36,10 +35,7 @@ from rich.table import Table
 
 from midfill.context import CompletionContext, gather
 from midfill.engine import Engine, Sampling
-from midfill.engines.access import Access
-from midfill.engines.host import run_host
-from midfill.engines.remote import RemoteEngine
-from midfill.engines.state import HostState
+from midfill.engines.supervisor import HostEngine
 from midfill.formats import Tokenize, format_of
 from midfill.prompt import (
     CHARS_PER_TOKEN,
@@ -66,6 +62,7 @@ SWITCH_SHARE = 0.25
 EXPLAINED_TOKENS = 48
 WINDOW = CompletionSettings(max_prefix_tokens=900, max_suffix_tokens=300)
 N_SLOTS = 4
+N_CTX = 4096
 
 
 @dataclass(frozen=True)
@@ -260,22 +257,17 @@ def table_of(measured: dict[str, Any]) -> Table:
 
 @contextlib.asynccontextmanager
 async def our_host(model: Path, threads: int) -> AsyncIterator[tuple[Server, Budget, Tokenize]]:
-    """Our host in this process, and a client of it over HTTP."""
-    listening: asyncio.Future[HostState] = asyncio.get_running_loop().create_future()
-    settings = EngineSettings(n_threads=threads, n_slots=N_SLOTS)
-    hosting = asyncio.create_task(
-        run_host(str(model), settings, grace_s=1e6, listening=listening.set_result)
-    )
-    state = await listening
-    engine = RemoteEngine(f"http://127.0.0.1:{state.port}", Access(state.token))
-    try:
-        budget = budget_of(await engine.info(), WINDOW, EXPLAINED_TOKENS)
-        yield Ours(engine, budget), budget, engine.tokenize
-    finally:
-        await engine.close()
-        hosting.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await hosting
+    """Our host in a process of its own, and a client of it over HTTP, as an editor's server is one."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = EngineSettings(
+            model=str(model), n_threads=threads, n_slots=N_SLOTS, n_ctx=N_CTX, tune=False
+        )
+        engine = HostEngine(replace(settings, host_linger_s=0), folder=Path(folder))
+        try:
+            budget = budget_of(await engine.info(), WINDOW, EXPLAINED_TOKENS)
+            yield Ours(engine, budget), budget, engine.tokenize
+        finally:
+            await engine.close()
 
 
 @contextlib.asynccontextmanager
@@ -287,23 +279,23 @@ async def llama_server(
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [binary, "-m", str(model), "--port", str(port), "--host", "127.0.0.1"]
-    command += ["-t", str(threads), "-c", "4096", "--parallel", str(N_SLOTS), "--kv-unified"]
+    command += ["-t", str(threads), "-c", str(N_CTX), "--parallel", str(N_SLOTS), "--kv-unified"]
     command += ["--cache-reuse", "64", "--no-webui", *options]
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-        try:
-            url = f"http://127.0.0.1:{port}"
-            async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
-                await _until_ready(client, process)
-            yield Theirs(url, *window)
-        finally:
-            process.terminate()
-            process.wait()
+    silent = asyncio.subprocess.DEVNULL
+    process = await asyncio.create_subprocess_exec(*command, stdout=silent, stderr=silent)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+            await _until_ready(client, process)
+        yield Theirs(url, *window)
+    finally:
+        process.terminate()
+        await process.wait()
 
 
-async def _until_ready(client: httpx.AsyncClient, process: subprocess.Popen[bytes]) -> None:
+async def _until_ready(client: httpx.AsyncClient, process: asyncio.subprocess.Process) -> None:
     while True:
-        if process.poll() is not None:
+        if process.returncode is not None:
             raise click.ClickException("llama-server ended; run it by hand to see why.")
         with contextlib.suppress(httpx.TransportError):
             if (await client.get("/health")).is_success:

@@ -27,8 +27,9 @@ never far (measured)."""
 N_BATCH_GPU = 256
 """Tokens per call where a GPU computes: the abort flag is read by the CPU backend only, so the engine looks
 between calls."""
-N_SLOTS_MOST = 64
-"""llama.cpp refuses more than 256 sequences; far fewer files are edited at a time."""
+N_SLOTS_MOST = 32
+"""llama.cpp ends the process where there are more sequences than tokens in a batch (seen with 67 and 64), and
+candidates need some besides. Far fewer files are edited at a time."""
 
 _GPU_RESERVE = 512 * MIB
 """Left free on each GPU for the driver's context and the desktop. An estimate: not measured."""

@@ -89,16 +89,39 @@ class CopyingGreedy:
         self._scratch: Logits = np.empty(0, np.float32)
 
     def draw(self, context: LlamaContext, row: int) -> tuple[int, float]:
-        logits = context.logits(row)
-        if self._scratch.size != logits.size:
-            self._scratch = np.empty_like(logits)
-        top = int(logits.argmax())
-        chosen = Choice(top, log_probability(logits, top, self._scratch))
-        proposed = self._proposed(logits)
-        if proposed is not None:
-            chosen = self._reconsidered(*proposed, chosen, logits)
+        top, considered = self.considered(context.logits(row))
+        chosen = top
+        if considered is not None:
+            token, rival, evidence, opinion = considered
+            trusted = trust(evidence, opinion)
+            left = math.log1p(-trusted) - math.log1p(-min(math.exp(opinion.log_probability), _SURE))
+            others = Choice(rival, min(0.0, opinion.log_rival + left))
+            chosen = max(
+                Choice(token, math.log(trusted)), others, key=lambda it: it.log_probability
+            )
         self._source.append(self._model.piece(chosen.token)[len(self._healing.left) :])
         return chosen
+
+    def considered(self, logits: Logits) -> tuple[Choice, Considered | None]:
+        """The model's most probable token, and what there is to consider if the text proposes one."""
+        if self._scratch.size != logits.size:
+            self._scratch = np.empty_like(logits)
+        top_token = int(logits.argmax())
+        top = Choice(top_token, log_probability(logits, top_token, self._scratch))
+        proposed = self._proposed(logits)
+        if proposed is None:
+            return top, None
+        token, evidence = proposed
+        rival = top.token
+        if token == rival:
+            self._scratch[token] = 0  # It holds the probabilities, up to a factor.
+            rival = int(self._scratch.argmax())
+        said, of_rival = (
+            top.log_probability + float(logits[it] - logits[top.token]) for it in (token, rival)
+        )
+        ends, is_first = rival in self._ends, self._source.is_untouched
+        opinion = Opinion(said, of_rival, ends, is_first)
+        return top, Considered(token, rival, evidence, opinion)
 
     def free(self) -> None:
         pass
@@ -124,21 +147,17 @@ class CopyingGreedy:
             return max(self._ends, key=lambda end: float(logits[end]))
         return self._model.first_token(place.following)
 
-    def _reconsidered(self, token: int, evidence: Evidence, top: Choice, logits: Logits) -> Choice:
-        said = top.log_probability + float(logits[token] - logits[top.token])
-        other = top
-        if token == top.token:
-            self._scratch[token] = 0  # It holds the probabilities, up to a factor.
-            second = int(self._scratch.argmax())
-            other = Choice(second, top.log_probability + float(logits[second] - logits[top.token]))
-        opinion = Opinion(
-            said, other.log_probability, other.token in self._ends, self._source.is_untouched
-        )
-        trusted = trust(evidence, opinion)
-        left = math.log1p(-trusted) - math.log1p(-min(math.exp(said), 1 - 1e-6))
-        other = Choice(other.token, min(0.0, other.log_probability + left))
-        proposed = Choice(token, math.log(trusted))
-        return max(proposed, other, key=lambda choice: choice.log_probability)
+
+_SURE = 1 - 1e-6  # No probability is taken to be 1.
+
+
+class Considered(NamedTuple):
+    """A token that the text proposes, against the model's most probable other one."""
+
+    token: int
+    rival: int
+    evidence: Evidence
+    opinion: Opinion
 
 
 class Choice(NamedTuple):

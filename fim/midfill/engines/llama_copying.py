@@ -137,26 +137,31 @@ class CopySource:
 
 def trust(evidence: Evidence, opinion: Opinion) -> float:
     """How probable it is that the proposed token is right, between 0 and 1."""
+    score = sum(_TRUST[name] * value for name, value in features(evidence, opinion).items())
+    return 1 / (1 + math.exp(-score))
+
+
+def features(evidence: Evidence, opinion: Opinion) -> dict[str, float]:
+    """What the trust is weighed from, by name; `bench.copy_fit` finds the weights."""
     place = evidence.place
     said = opinion.log_probability
     odds = said - math.log1p(-min(math.exp(said), 1 - _SURE))
     is_end = place.n_rejoined > 0
-    score = (
-        _TRUST["always"]
-        + _TRUST["match"] * math.log2(place.n_matched)
-        + _TRUST["agreement"] * evidence.n_same / evidence.n_places
-        + _TRUST["votes"] * math.log2(evidence.n_same)
-        + _TRUST["model"] * max(odds, _LEAST_ODDS)
-        + _TRUST["rival"] * max(opinion.log_rival, _LEAST_ODDS)
-        + _TRUST["end"] * is_end
-        + _TRUST["rejoined"] * is_end * math.log2(1 + place.n_rejoined)
-        + _TRUST["word"] * (place.in_word and not is_end)
-        + _TRUST["leaves line"] * (place.leaves_line and not is_end)
-        + _TRUST["model ends"] * opinion.rival_ends
-        + _TRUST["model ends word"] * (opinion.rival_ends and place.in_word and not is_end)
-        + _TRUST["first"] * opinion.is_first
-    )
-    return 1 / (1 + math.exp(-score))
+    return {
+        "always": 1.0,
+        "match": math.log2(place.n_matched),
+        "agreement": evidence.n_same / evidence.n_places,
+        "votes": math.log2(evidence.n_same),
+        "model": max(odds, _LEAST_ODDS),
+        "rival": max(opinion.log_rival, _LEAST_ODDS),
+        "end": is_end,
+        "rejoined": is_end * math.log2(1 + place.n_rejoined),
+        "word": place.in_word and not is_end,
+        "leaves line": place.leaves_line and not is_end,
+        "model ends": opinion.rival_ends,
+        "model ends word": opinion.rival_ends and place.in_word and not is_end,
+        "first": opinion.is_first,
+    }
 
 
 _TRUST = {
