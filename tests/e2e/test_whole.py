@@ -75,8 +75,9 @@ def test_the_shell_completes_inside_an_expression(state_dir: Path) -> None:
     # The host lingers, so the second command finds the model loaded and the prompt read.
     second = complete_in_a_shell(SOURCE)
     assert second["text"] == first["text"]
-    assert second["tokens"]["evaluated"] == 1
-    assert second["tokens"]["reused"] == first["tokens"]["evaluated"] - 1
+    # The token that is drawn again, and the one before it for its logits.
+    assert second["tokens"]["evaluated"] == 2
+    assert second["tokens"]["reused"] == first["tokens"]["evaluated"] - 2
 
 
 def test_the_embedded_model_says_exactly_this(state_dir: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -184,9 +185,12 @@ async def test_proxies(
     async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         through.append((await reader.readuntil(b"\r\n")).decode().split("/")[2].split(":")[0])
         writer.write(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
+        handlers.add(asyncio.current_task())
         await writer.drain()
         writer.close()
+        await writer.wait_closed()
 
+    handlers: set[Any] = set()
     standing = await asyncio.start_server(proxy, "127.0.0.1", 0)
     address = f"http://127.0.0.1:{standing.sockets[0].getsockname()[1]}"
     for name in ("HTTP_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"):
@@ -198,6 +202,8 @@ async def test_proxies(
         await engine.info()
     assert isinstance(caught.value, EngineGone)
     await engine.close()
+    if handlers:
+        await asyncio.wait(handlers)
     standing.close()
     await standing.wait_closed()
     assert through == asked
@@ -211,9 +217,12 @@ def test_times() -> None:
 
 async def test_silence_is_given_up() -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        handlers.add(asyncio.current_task())
         await reader.read()
         writer.close()
+        await writer.wait_closed()
 
+    handlers: set[Any] = set()
     server = await asyncio.start_server(silent, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     connection = Connection(url, Access(answer_s=0.1, silence_s=0.2), speaks="anyone")
@@ -222,5 +231,6 @@ async def test_silence_is_given_up() -> None:
     with pytest.raises(EngineGone, match="silent"):
         await anext(connection.stream("/completion", {}))
     await connection.close()
+    await asyncio.wait(handlers)
     server.close()
     await server.wait_closed()
