@@ -41,7 +41,8 @@ class PromptCache:
             n_shared = self._context.share(from_idx, slot_idx, n_reused)
             slot, lender = self._slots[slot_idx], self._slots[from_idx]
             slot.tokens = lender.tokens[:n_shared]
-            slot.lender, slot.n_borrowed = lender, n_shared
+            if not self._context.is_split:
+                slot.lender, slot.n_borrowed = lender, n_shared
         self._owners[slot_idx] = owner
         return choice._replace(n_reused=self._keep(slot_idx, n_reused))
 
@@ -59,7 +60,7 @@ class PromptCache:
         """Append at most a batch of tokens to a slot. Other slots give way where the cache is full."""
         self._make_room(slot_idx, len(tokens))
         decoded = self._append(slot_idx, tokens, n_logits)
-        if decoded is Decoded.NO_ROOM:
+        if decoded is Decoded.NO_ROOM and not self._context.is_split:
             # Our count says that there is room. Should llama.cpp's differ, the other slots give all they have.
             for other_idx in range(len(self._slots)):
                 if other_idx != slot_idx:
@@ -106,6 +107,8 @@ class PromptCache:
         return tuple(tuple(slot.tokens) for slot in self._slots)
 
     def _make_room(self, slot_idx: int, n_wanted: int) -> None:
+        if self._context.is_split:
+            return
         for cut in make_room(self._slots, slot_idx, n_wanted, self._context.n_cells):
             self._keep(cut.slot_idx, cut.n_kept)
 

@@ -19,6 +19,9 @@ from midfill.engines.tuned import Tuned, default_threads, read_tuned, tuned_path
 from midfill.errors import ModelError
 from midfill.settings import EngineSettings
 
+_SMALL_WINDOW = 2048
+"""Tokens. Cells of their own for each slot and each candidate then take little memory."""
+
 _log = logging.getLogger("midfill.llama")
 
 
@@ -156,6 +159,7 @@ def _context(
     return LlamaContext(
         model,
         n_cells=chosen.n_cells,
+        slot_cells=_slot_cells(chosen, n_slots(settings)),
         n_slots=n_slots(settings),
         n_threads=n_threads,
         n_threads_batch=n_threads_batch,
@@ -165,6 +169,12 @@ def _context(
         flash=chosen.flash,
         abort=abort,
     )
+
+
+def _slot_cells(chosen: Plan, n_slots: int) -> int:
+    """Cells of its own for each slot, where a small window leaves a whole one for each; else 0."""
+    has_room = n_slots > 1 and chosen.n_ctx * n_slots <= chosen.n_cells
+    return chosen.n_ctx if has_room and chosen.n_ctx <= _SMALL_WINDOW else 0
 
 
 def _info(model: LlamaModel, chosen: Plan) -> ModelInfo:

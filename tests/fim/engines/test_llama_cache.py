@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -37,6 +38,22 @@ def context(model: LlamaModel) -> Iterator[LlamaContext]:
     context.free()
 
 
+@pytest.fixture(scope="module")
+def split(model: LlamaModel) -> Iterator[LlamaContext]:
+    """Each slot has cells of its own."""
+    context = LlamaContext(
+        model, n_cells=0, slot_cells=200, n_slots=N_SLOTS, n_threads=1, on_gpu=False, abort=ABORT
+    )
+    yield context
+    context.free()
+
+
+@pytest.fixture(params=["context", "split"])
+def either(request: pytest.FixtureRequest) -> LlamaContext:
+    found: LlamaContext = request.getfixturevalue(request.param)
+    return found
+
+
 def _cache(context: LlamaContext) -> PromptCache:
     for slot_idx in range(N_SLOTS):
         context.keep(slot_idx, 0)
@@ -61,8 +78,8 @@ def test_other_slots_give_way_and_lose_only_their_ends(context: LlamaContext) ->
     assert _read(cache, [5] * 60) == (0, 56)
 
 
-def test_an_abort_leaves_what_was_finished_for_the_next(context: LlamaContext) -> None:
-    cache = _cache(context)
+def test_an_abort_leaves_what_was_finished_for_the_next(either: LlamaContext) -> None:
+    cache = _cache(either)
     prompt = [5] * 100
     slot_idx, _, _ = cache.take(prompt)
     cache.evaluate(slot_idx, prompt[:64], n_logits=0)
@@ -86,16 +103,16 @@ def test_should_the_count_be_wrong_all_others_give_way(
     assert context.length(1) == 256
 
 
-def test_what_another_slot_holds_is_shared_and_not_evaluated_again(context: LlamaContext) -> None:
-    cache = _cache(context)
+def test_what_another_slot_holds_is_shared_and_not_evaluated_again(either: LlamaContext) -> None:
+    cache = _cache(either)
     assert _read(cache, [*[5] * 60, *[6] * 100]) == (0, 0)
     assert _read(cache, [*[5] * 60, *[7] * 90]) == (1, 60)
-    assert (context.length(0), context.length(1)) == (160, 150)
+    assert (either.length(0), either.length(1)) == (160, 150)
     assert _read(cache, [*[5] * 60, *[6] * 100, 8]) == (0, 160)
 
 
-def test_a_busy_slot_is_left_alone_while_there_is_another(context: LlamaContext) -> None:
-    cache = _cache(context)
+def test_a_busy_slot_is_left_alone_while_there_is_another(either: LlamaContext) -> None:
+    cache = _cache(either)
     owners = [object() for _ in range(N_SLOTS + 1)]
     taken = [cache.take([9] * 50, owner=owner).slot_idx for owner in owners]
     assert sorted(taken[:N_SLOTS]) == list(range(N_SLOTS))
@@ -104,17 +121,39 @@ def test_a_busy_slot_is_left_alone_while_there_is_another(context: LlamaContext)
     assert cache.held(taken[0], owners[0]) == 0  # The fourth took it.
 
 
-def test_candidates_end_and_leave_the_slot_as_long_as_its_own(context: LlamaContext) -> None:
-    cache = _cache(context)
+def test_candidates_end_and_leave_the_slot_as_long_as_its_own(either: LlamaContext) -> None:
+    cache = _cache(either)
     slot_idx, _ = _read(cache, [5] * 40)
     sequences = cache.fork(slot_idx, 3, 10)
     assert sequences == [slot_idx, N_SLOTS, N_SLOTS + 1]
     assert cache.evaluate_each(sequences, [6, 7, 8]) is Decoded.DONE
     assert cache.evaluate_each(sequences[1:], [7, 8]) is Decoded.DONE
-    assert [context.length(sequence) for sequence in sequences] == [41, 42, 42]
+    assert [either.length(sequence) for sequence in sequences] == [41, 42, 42]
     cache.unfork(sequences)
-    assert [context.length(sequence) for sequence in sequences] == [41, 0, 0]
+    assert [either.length(sequence) for sequence in sequences] == [41, 0, 0]
     assert cache.contents()[slot_idx] == (*[5] * 40, 6)
+
+
+def test_slots_with_cells_of_their_own_leave_the_others_alone(split: LlamaContext) -> None:
+    cache = _cache(split)
+    assert _read(cache, [5] * 250) == (0, 0)
+    assert _read(cache, [6] * 250) == (1, 0)
+    assert [split.length(0), split.length(1)] == [250, 250]
+    assert cache.evaluate(1, [6] * 6, n_logits=0) is Decoded.DONE
+    assert cache.evaluate(1, [6], n_logits=0) is Decoded.NO_ROOM
+    assert split.length(0) == 250
+
+
+def test_what_is_shared_computes_as_what_was_read(either: LlamaContext) -> None:
+    cache = _cache(either)
+    _read(cache, [*[5] * 30, *[6] * 60])
+    assert _read(cache, [*[5] * 30, *[7] * 50]) == (1, 30)
+    cache.evaluate(1, [8], n_logits=1)
+    shared = either.logits().copy()
+    fresh = _cache(either)
+    _read(fresh, [*[5] * 30, *[7] * 50])
+    fresh.evaluate(0, [8], n_logits=1)
+    assert np.allclose(either.logits(), shared, atol=1e-3)
 
 
 @settings(max_examples=30, deadline=None)
