@@ -92,7 +92,12 @@ def report(found: Completion, total_ms: float) -> dict[str, Any]:
         "layout": found.layout,
         "confidence": found.confidence and round(found.confidence, 4),
         "stop_reason": usage["stop_reason"],
-        "tokens": {name: usage[f"tokens_{name}"] for name in ("reused", "evaluated", "generated")},
+        "tokens": {
+            name.removeprefix("tokens_"): count
+            for name, count in usage.items()
+            if name.startswith("tokens_")
+        },
+        "slot": usage["slot_idx"],
         "ms": {
             "prompt": round(found.prompt_ms, 2),
             "wait": round(usage["wait_ms"], 2),
