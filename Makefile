@@ -5,7 +5,7 @@ EMBEDDED = $(shell $(BIN)/python -c 'import midfill_models as m; print(m.embedde
 PRESET ?= small
 SOURCES := fim/midfill server/midfill_server models tests bench tools clients/vscode/generate.py
 
-.PHONY: help setup demo test test-offload check fix bench model vscode lock
+.PHONY: help setup demo test test-training test-offload check fix bench model vscode lock
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -22,6 +22,9 @@ test: check ## Run every check: lint, types and all tests
 
 test-offload: setup ## Run the tests that need a GPU, on Mesa's software device (the first time builds llama.cpp)
 	$(BIN)/python tools/offload.py
+
+test-training: ## Test the training scripts and train a tiny model (fetches PyTorch; needs Python 3.11)
+	PYTHONPATH=fim:server:models "$$($(PYTHON) models/training/make_model.py --prepare)" -m pytest tests/models
 
 check: setup ## Lint and types
 	$(BIN)/ruff check $(SOURCES)

@@ -130,7 +130,7 @@ def ensure_environment(folder: Path) -> Path:
     wanted = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
     if python.exists() and stamp.exists() and stamp.read_text() == wanted:
         return python
-    print(f"making the training environment in {folder} (PyTorch is large)", flush=True)
+    print(f"making the training environment in {folder} (PyTorch is large)", file=sys.stderr)
     subprocess.run([base_python(), "-m", "venv", "--clear", str(folder)], check=True)
     subprocess.run(
         [str(python), "-m", "pip", "install", "--quiet", "-r", str(REQUIREMENTS)], check=True
@@ -215,7 +215,13 @@ def main() -> None:
     parser.add_argument(
         "--install", action="store_true", help="copy the result into models/midfill_models"
     )
+    parser.add_argument(
+        "--prepare", action="store_true", help="only make the environment, and print its Python"
+    )
     arguments = parser.parse_args()
+    if arguments.prepare:
+        print(ensure_environment(arguments.environment or default_folder() / "environment"))
+        return
     work: Path = arguments.work or default_folder() / arguments.preset
     work.mkdir(parents=True, exist_ok=True)
     python = ensure_environment(arguments.environment or default_folder() / "environment")
