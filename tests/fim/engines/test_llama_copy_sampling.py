@@ -74,8 +74,8 @@ async def _prompt(
 @pytest.mark.parametrize(
     ("prefix", "suffix", "expected"),
     [
-        pytest.param(CODE + "print(lines_", "\n", "of(path))\n", id="from the text before"),
-        pytest.param("print(lines_", "\n" + CODE, "of(path))\n", id="from the text after"),
+        pytest.param(CODE * 4 + "print(lines_", "\n", "of(path))", id="from the text before"),
+        pytest.param("print(lines_", "\n" + CODE * 4, "of(path))", id="from the text after"),
         pytest.param(
             "def f():\n    print('日本 か')\n" * 2 + "def f():\n    print('日",
             "\n",

@@ -187,9 +187,6 @@ UNSURE = Opinion(log_probability=-3.0, log_rival=-1.0, rival_ends=False, is_firs
         pytest.param(
             TWO_OF_THREE, UNSURE._replace(log_rival=-2.0), id="the model has no better idea"
         ),
-        pytest.param(
-            TWO_OF_THREE, UNSURE._replace(rival_ends=True), id="the model would rather end"
-        ),
     ],
 )
 def test_what_is_trusted_more(evidence: Evidence, opinion: Opinion) -> None:
