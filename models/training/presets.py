@@ -56,7 +56,7 @@ class Preset:
     start_layers: int | None = None
     """Layers to begin with, where not all: a shallow model learns more from the first hours of a slow machine."""
     grow_at_tokens: int = 0
-    """When the model gets its full depth, by stacking its trained layers upon themselves."""
+    """When the model gets its full depth, by new layers on top that add nothing at first."""
     evaluation_holes: int = 400
     """Per kind: one standard error is then below 2.5 points."""
     seed: int = 1

@@ -36,7 +36,7 @@ from torch import Tensor, distributed
 from torch.multiprocessing.spawn import start_processes
 
 from training.examples import ENDING, FIRST_MIDDLE, KINDS, PADDING, Rows, ensure_epoch
-from training.model import Llama, stacked, token_losses
+from training.model import Llama, deepened, token_losses
 from training.presets import Preset, load_preset
 from training.tokenizer import CodeTokenizer
 
@@ -110,7 +110,7 @@ class Run:
         """Go on with a model of full depth. The optimisers start afresh; the embedding's moments are cheap to
         lose."""
         torch.manual_seed(self.preset.seed)
-        self.model = stacked(self.model, self.preset.model).to(self.device)
+        self.model = deepened(self.model, self.preset.model).to(self.device)
         self.optimizers = make_optimizers(self.model, self.preset)
         self.position.warm_since_step = self.position.step
 

@@ -148,16 +148,16 @@ def test_end_token_is_out_of_the_running_at_context_positions(training: Training
     )
 
 
-def test_growing_repeats_the_trained_layers(training: Training) -> None:
+def test_a_deeper_model_computes_the_same_and_can_learn(training: Training) -> None:
     model, presets = training("model"), training("presets")
+    torch = model.torch
     shape = presets.ModelShape(32, 2, 2, 1, 64, 16, vocabulary=300)
     shallow = model.Llama(shape)
-    deep = model.stacked(shallow, presets.ModelShape(32, 4, 2, 1, 64, 16, vocabulary=300))
-    weights, deeper = shallow.state_dict(), deep.state_dict()
-    assert (
-        deeper["blocks.2.attention.key.weight"] == weights["blocks.0.attention.key.weight"]
-    ).all()
-    assert (deeper["embedding.weight"] == weights["embedding.weight"]).all()
+    deep = model.deepened(shallow, presets.ModelShape(32, 4, 2, 1, 64, 16, vocabulary=300))
+    ids = torch.arange(10)[None]
+    assert torch.allclose(deep(ids), shallow(ids), atol=1e-6)
+    deep(ids).square().mean().backward()
+    assert all(block.attention.output.weight.grad.abs().sum() > 0 for block in deep.blocks)
 
 
 def test_attention_in_chunks_is_attention(training: Training) -> None:
