@@ -468,6 +468,8 @@ def process_main(rank: int, world: int, port: int, preset: Preset, work: Path, g
     )
     train(run, goal)
     if world > 1:
+        # Else the process that is still reading when the other has gone is aborted (seen in a run of seconds).
+        distributed.barrier()
         distributed.destroy_process_group()
 
 
@@ -498,6 +500,10 @@ def start(preset: Preset, work: Path, goal: Goal, world: int) -> None:
         pass
 
 
+def default_processes() -> int:
+    return 1 if torch.cuda.is_available() else min(2, os.cpu_count() or 1)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -517,7 +523,7 @@ def main() -> None:
     parser.add_argument(
         "--processes",
         type=int,
-        default=1 if torch.cuda.is_available() else min(2, os.cpu_count() or 1),
+        default=int(os.environ.get("MIDFILL_TRAINING_PROCESSES", default_processes())),
     )
     arguments = parser.parse_args()
     preset = load_preset(arguments.preset)

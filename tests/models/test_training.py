@@ -330,9 +330,12 @@ def test_unfinished_training_is_resumed(fake_steps: list[str], tmp_path: Path) -
 
 @pytest.mark.slow
 @pytest.mark.model
-def test_whole_pipeline_at_a_tiny_size(training: Training, tmp_path: Path) -> None:
+def test_whole_pipeline_at_a_tiny_size(
+    training: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """From the corpus to the card, with the proofs on the way: each step fails if its proof does."""
     training("train")
+    monkeypatch.setenv("MIDFILL_TRAINING_PROCESSES", "1")
     record = make_model.Record(tmp_path)
     pipeline = make_model.steps(None, None)
     assert make_model.run_pipeline(pipeline, Path(sys.executable), "tiny", tmp_path, record)
