@@ -245,28 +245,26 @@ def plan(name: str, needs: Needs, machine: Machine, settings: EngineSettings) ->
 def steps_down(
     name: str, needs: Needs, machine: Machine, settings: EngineSettings
 ) -> Iterator[Plan]:
-    """What to try in turn when less memory can be had than the devices tell: as if they had less and less,
-    then the CPU alone, with ever smaller contexts.
+    """What to try in turn when less can be had than the devices tell: what fits in what they tell now, fewer and
+    fewer layers, then the CPU alone, with ever smaller contexts.
 
     Raises:
         ModelError: it is too large for the machine without a GPU.
     """
     if machine.gpus and settings.n_gpu_layers != 0:
-        failed = _on_gpus(needs, machine, settings)
-        taken = {it.device: it.total for it in shares(needs, machine, failed)} if failed else {}
-        for share in (1.0, 0.75, 0.5, 0.25):
-            # Of what the first plan takes: a device can refuse long before its memory is full.
-            rooms = (min(gpu.free, taken.get(gpu.name, 0) + _GPU_RESERVE) for gpu in machine.gpus)
-            gpus = tuple(
-                replace(gpu, free=int((room - _GPU_RESERVE) * share) + _GPU_RESERVE)
-                for gpu, room in zip(machine.gpus, rooms, strict=True)
-            )
-            fewer = replace(settings, n_gpu_layers=-1)
-            less = _on_gpus(needs, replace(machine, gpus=gpus), fewer)
-            if less is not None and 0 <= settings.n_gpu_layers < less.n_gpu_layers:
-                less = None  # More than was asked for did not fail.
-            if less is not None:
-                yield less
+        again = _on_gpus(needs, machine, replace(settings, n_gpu_layers=-1))
+        if again is not None:
+            n_asked = settings.n_gpu_layers
+            # More than was asked for did not fail.
+            if n_asked < 0 or again.n_gpu_layers <= n_asked:
+                yield again
+            # A device can refuse long before its memory is full.
+            n_failed = again.n_gpu_layers if n_asked < 0 else min(n_asked, again.n_gpu_layers)
+            for share in (0.75, 0.5, 0.25):
+                if n_layers := int(n_failed * share):
+                    less = _on_gpus(needs, machine, replace(settings, n_gpu_layers=n_layers))
+                    if less is not None:
+                        yield less
     cpu = plan(name, needs, machine, replace(settings, n_gpu_layers=0))
     yield cpu
     n_cells = cpu.n_cells

@@ -117,9 +117,9 @@ def test_each_step_down_takes_less_and_the_last_is_a_small_context_on_the_cpu() 
     assert steps[0].alike(first)
     assert [(step.n_gpu_layers, step.n_cells) for step in steps] == [
         (33, 9216),
-        (25, 4096),
-        (17, 4096),
-        (8, 4096),
+        (24, 9216),
+        (16, 9216),
+        (8, 9216),
         (0, 9216),
         (0, 4608),
         (0, 2304),
@@ -130,13 +130,13 @@ def test_each_step_down_takes_less_and_the_last_is_a_small_context_on_the_cpu() 
 
 def test_a_device_that_refuses_with_memory_to_spare_gets_fewer_layers() -> None:
     steps = list(steps_down("m", CODE_LLAMA_7B, _machine(80, ram_gib=32), EngineSettings()))
-    assert [step.n_gpu_layers for step in steps[:4]] == [33, 33, 23, 11]
+    assert [step.n_gpu_layers for step in steps[:4]] == [33, 24, 16, 8]
 
 
 def test_more_layers_than_were_asked_for_are_no_step_down() -> None:
     settings = EngineSettings(n_gpu_layers=10)
     steps = list(steps_down("m", CODE_LLAMA_7B, _machine(6, ram_gib=32), settings))
-    assert [step.n_gpu_layers for step in steps if step.n_gpu_layers] == [9, 6, 3]
+    assert [step.n_gpu_layers for step in steps if step.n_gpu_layers] == [7, 5, 2]
 
 
 def test_heads_that_q8_0_cannot_keep() -> None:

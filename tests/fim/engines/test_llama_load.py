@@ -132,7 +132,7 @@ def test_a_gpu_that_refuses_is_left_alone_at_last(
     refusals.refuse_model = lambda n_layers: n_layers > 0
     with caplog.at_level(logging.WARNING, "midfill.llama"):
         assert _load(tiny, EngineSettings()).info.n_gpu_layers == 0
-    assert refusals.models == [(3, 0), (3, 0), (2, 0), (0, 0)]
+    assert refusals.models == [(3, 0), (2, 0), (1, 0), (0, 0)]
     assert [record.getMessage() for record in caplog.records] == [
         "tiny.gguf runs on the CPU, 9216 tokens of context in f16. It could not be loaded "
         "with all 3 layers on the GPU, 9216 tokens of context in f16: no room for weights."
@@ -154,9 +154,9 @@ def test_a_gpu_that_has_less_by_then_gets_fewer_layers(
     )
     refusals.refuse_model = lambda n_layers: n_layers > 2
     loaded = _load(tiny, EngineSettings(n_ctx=256, n_slots=1))
-    assert refusals.models == [(3,), (1,)]
-    assert loaded.info.n_gpu_layers == 1
-    assert "runs with 1 of 3 layers on the GPU" in caplog.text
+    assert refusals.models == [(3,), (2,)]
+    assert loaded.info.n_gpu_layers == 2
+    assert "runs with 2 of 3 layers on the GPU" in caplog.text
 
 
 def test_a_context_that_is_refused_gets_smaller_on_the_same_weights(
