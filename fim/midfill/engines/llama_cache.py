@@ -37,14 +37,14 @@ class PromptCache:
         slot_idx, n_reused, from_idx = choice
         self._slots[slot_idx].last_used = next(self._requests)
         if from_idx != slot_idx:
-            self._keep(slot_idx, 0)
+            self.keep(slot_idx, 0)
             n_shared = self._context.share(from_idx, slot_idx, n_reused)
             slot, lender = self._slots[slot_idx], self._slots[from_idx]
             slot.tokens = lender.tokens[:n_shared]
             if not self._context.is_split:
                 slot.lender, slot.n_borrowed = lender, n_shared
         self._owners[slot_idx] = owner
-        return choice._replace(n_reused=self._keep(slot_idx, n_reused))
+        return choice._replace(n_reused=self.keep(slot_idx, n_reused))
 
     def let_go(self, owner: object) -> None:
         """The generation is over; what it read stays until the room is needed."""
@@ -64,13 +64,19 @@ class PromptCache:
             # Our count says that there is room. Should llama.cpp's differ, the other slots give all they have.
             for other_idx in range(len(self._slots)):
                 if other_idx != slot_idx:
-                    self._keep(other_idx, 0)
+                    self.keep(other_idx, 0)
             decoded = self._append(slot_idx, tokens, n_logits)
         return decoded
 
     def keep(self, slot_idx: int, n_tokens: int) -> int:
         """Forget what a slot holds after its first `n_tokens`; tells how many it then holds."""
-        return self._keep(slot_idx, n_tokens)
+        slot = self._slots[slot_idx]
+        if n_tokens < len(slot.tokens):
+            del slot.tokens[self._context.keep(slot_idx, n_tokens) :]
+            for other in self._slots:
+                if other is slot or other.lender is slot:
+                    other.n_borrowed = min(other.n_borrowed, len(slot.tokens))
+        return len(slot.tokens)
 
     def fork(self, slot_idx: int, n_candidates: int, n_wanted: int) -> list[int]:
         """Sequences for candidates that go on from a slot, itself the first, with room for `n_wanted` tokens each.
@@ -110,7 +116,7 @@ class PromptCache:
         if self._context.is_split:
             return
         for cut in make_room(self._slots, slot_idx, n_wanted, self._context.n_cells):
-            self._keep(cut.slot_idx, cut.n_kept)
+            self.keep(cut.slot_idx, cut.n_kept)
 
     def _append(self, slot_idx: int, tokens: Sequence[int], n_logits: int) -> Decoded:
         slot = self._slots[slot_idx]
@@ -122,12 +128,3 @@ class PromptCache:
             # After an abort or an error llama.cpp keeps the batches that it finished: ask, never assume.
             del slot.tokens[self._context.length(slot_idx) :]
             self.n_evaluated += len(slot.tokens) - start
-
-    def _keep(self, slot_idx: int, n_tokens: int) -> int:
-        slot = self._slots[slot_idx]
-        if n_tokens < len(slot.tokens):
-            del slot.tokens[self._context.keep(slot_idx, n_tokens) :]
-            for other in self._slots:
-                if other is slot or other.lender is slot:
-                    other.n_borrowed = min(other.n_borrowed, len(slot.tokens))
-        return len(slot.tokens)

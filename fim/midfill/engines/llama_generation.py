@@ -22,6 +22,7 @@ from midfill.engines.llama_healing import Healing, n_to_redraw
 from midfill.engines.llama_job import Job
 from midfill.engines.llama_load import Loaded
 from midfill.engines.llama_sampling import Sampler, sampler_of
+from midfill.engines.llama_slots import common_length
 
 Steps = Generator[Piece | None, None, StopReason]
 """Pieces, and None between two evaluations where others may go first; at last why it ended."""
@@ -146,7 +147,7 @@ class _Generation:
                         break
                     if row < len(draft) and token != draft[row]:
                         break
-                n_right = _n_same(draft, drawn)
+                n_right = common_length(draft, drawn)
                 if n_drafted:
                     job.n_drafted += n_drafted
                     job.n_accepted += n_right
@@ -305,10 +306,3 @@ def _last_pieces(job: Job, stop_reason: StopReason, first_idx: int = 0) -> Itera
     """What tells the reader that candidates have ended."""
     for idx in range(first_idx, job.sampling.n_candidates):
         yield Piece("", (), (), job.usage(stop_reason), idx)
-
-
-def _n_same(left: Sequence[int], right: Sequence[int]) -> int:
-    return next(
-        (idx for idx, (a, b) in enumerate(zip(left, right, strict=False)) if a != b),
-        min(len(left), len(right)),
-    )
