@@ -16,7 +16,7 @@ FLOORS = (
     ("midfill.version", "midfill", "midfill.errors", "midfill.text", "midfill.settings"),
     ("midfill.engine",),
     # 1: languages and models as data
-    ("midfill.languages", "midfill.trees"),
+    ("midfill.languages", "midfill.trees", "midfill.snippets"),
     ("midfill.blocks",),
     ("midfill.syntax",),
     ("midfill.validity",),

@@ -34,6 +34,8 @@ class Completion:
     prompt_ms: float
     """Time to build the prompt, tokenising included."""
     filter_ms: float
+    n_replaced: int = 0
+    """How many characters right of the caret, on its line, the text takes the place of."""
     unread: tuple[int, ...] = ()
     """The prompt in the layout that typing only adds to, where another was read. Whoever reads it to the engine
     while nobody waits makes the next key cheap."""

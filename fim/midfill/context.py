@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from midfill.snippets import Snippet
 from midfill.syntax import Syntax, opens_block_by_text
 from midfill.text import Document
 
@@ -22,6 +23,10 @@ class CompletionContext:
     extent: Extent
     syntax: Syntax | None
     """The document's tree, if one was at hand; completing never waits for it."""
+    path: str = ""
+    """The document's path relative to the workspace, with `/` on every system; empty if it has none."""
+    snippets: tuple[Snippet, ...] = ()
+    """Code from elsewhere, the most useful last. Typing adds to them at their end only."""
 
     @cached_property
     def prefix(self) -> str:
@@ -59,10 +64,16 @@ class CompletionContext:
         return "\n"
 
 
-def gather(document: Document, offset: int, syntax: Syntax | None) -> CompletionContext:
+def gather(
+    document: Document,
+    offset: int,
+    syntax: Syntax | None,
+    path: str = "",
+    snippets: tuple[Snippet, ...] = (),
+) -> CompletionContext:
     """The context at `offset`. The tree, if given, must be that of this very document."""
     opens = syntax.opens_block(offset) if syntax else opens_block_by_text(document, offset)
-    return CompletionContext(document, offset, "block" if opens else "line", syntax)
+    return CompletionContext(document, offset, "block" if opens else "line", syntax, path, snippets)
 
 
 def _unix(text: str) -> str:
