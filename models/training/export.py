@@ -38,6 +38,9 @@ FILE_TYPES = {
 LAYOUTS = "spm"
 """Orders of the infill prompt that `training.examples` trains."""
 
+TRAINED_TOKENS = "midfill.trained_tokens"
+"""Metadata: how many tokens the model has seen, so that a run can go on from a release (`training.inherit`)."""
+
 LICENCE = "Apache-2.0"
 """Of the model files, as of the repository."""
 
@@ -63,6 +66,7 @@ def write_gguf(
     tokenizer: CodeTokenizer,
     file_type: str,
     name: str,
+    trained_tokens: int = 0,
 ) -> None:
     """Write one GGUF file, whole or not at all."""
     unfinished = path.with_suffix(".part")
@@ -72,6 +76,7 @@ def write_gguf(
     writer.add_license(LICENCE)
     writer.add_file_type(general_type)
     writer.add_string("midfill.layouts", LAYOUTS)
+    writer.add_uint64(TRAINED_TOKENS, trained_tokens)
     add_shape(writer, shape)
     add_tokenizer(writer, tokenizer)
     for tensor_name, array in named_tensors(shape, weights):
@@ -164,6 +169,13 @@ def halves_to_neighbours(values: Array, heads: int) -> Array:
     return np.ascontiguousarray(halves.swapaxes(1, 2).reshape(rows, columns))
 
 
+def neighbours_to_halves(values: Array, heads: int) -> Array:
+    """What `halves_to_neighbours` did, undone."""
+    rows, columns = values.shape
+    neighbours = values.reshape(heads, rows // heads // 2, 2, columns)
+    return np.ascontiguousarray(neighbours.swapaxes(1, 2).reshape(rows, columns))
+
+
 def load_checkpoint(path: Path) -> tuple[ModelShape, dict[str, torch.Tensor], dict[str, Any]]:
     """Shape, weights and everything else of a checkpoint."""
     state = torch.load(path, map_location="cpu", weights_only=True)
@@ -175,11 +187,13 @@ def main() -> None:
     parser.add_argument("--preset", default="small")
     parser.add_argument("--work", type=Path, required=True, help="folder of the run")
     arguments = parser.parse_args()
-    shape, weights, _ = load_checkpoint(arguments.work / "release.pt")
+    shape, weights, state = load_checkpoint(arguments.work / "release.pt")
+    trained_tokens = state["position"]["tokens"]
     tokenizer = CodeTokenizer.load(arguments.work / "tokenizer.model")
     for file_type in FILE_TYPES:
         path = arguments.work / f"midfill-{arguments.preset}-{file_type}.gguf"
-        write_gguf(path, shape, weights, tokenizer, file_type, f"midfill-{arguments.preset}")
+        name = f"midfill-{arguments.preset}"
+        write_gguf(path, shape, weights, tokenizer, file_type, name, trained_tokens)
         print(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB")
 
 

@@ -41,16 +41,22 @@ class Step:
     """Whether it is run even when it was done: a training sitting goes on from its checkpoint."""
 
 
-def steps(minutes: float | None, release: float | None) -> list[Step]:
+def steps(
+    minutes: float | None, release: float | None, inherited: Path | None = None
+) -> list[Step]:
     """The pipeline, in order."""
     sitting = ("--minutes", str(minutes)) if minutes else ()
     decay = ("--decay-minutes", str(release)) if release else ("--decay",)
+    beginning = (
+        [Step("inherit", "inherit", (inherited,), ("--model", str(inherited)))] if inherited else []
+    )
     stable = [] if release else [Step("train", "train", arguments=sitting, repeats=bool(minutes))]
     return [
         Step("corpus", "corpus", (TRAINING / "corpus.toml", REQUIREMENTS)),
         Step("tokenizer", "tokenizer"),
         Step("examples", "examples"),
         Step("overfit", "overfit"),
+        *beginning,
         *stable,
         Step("decay", "train", arguments=decay, repeats=bool(release)),
         Step("export", "export"),
@@ -210,6 +216,12 @@ def main() -> None:
         help="cut a release from the latest checkpoint now",
     )
     parser.add_argument(
+        "--inherit",
+        type=Path,
+        metavar="GGUF",
+        help="begin the run from a released model, if it has not begun",
+    )
+    parser.add_argument(
         "--from", dest="first", metavar="STEP", help="do this step and all later ones again"
     )
     parser.add_argument(
@@ -225,7 +237,7 @@ def main() -> None:
     work: Path = arguments.work or default_folder() / arguments.preset
     work.mkdir(parents=True, exist_ok=True)
     python = ensure_environment(arguments.environment or default_folder() / "environment")
-    pipeline = steps(arguments.minutes, arguments.release)
+    pipeline = steps(arguments.minutes, arguments.release, arguments.inherit)
     record = Record(work)
     if arguments.first:
         record.forget_from(arguments.first, pipeline)

@@ -346,3 +346,13 @@ def test_whole_pipeline_at_a_tiny_size(
     card = (tmp_path / "midfill-tiny-q8_0.md").read_text(encoding="utf-8")
     assert "| copy | line |" in card
     assert (tmp_path / "midfill-tiny-q8_0.gguf").stat().st_size < 1_000_000
+    # A run that begins from the release knows what it knew, and how far it had read.
+    inherit, export = training("inherit"), training("export")
+    shape, weights, _ = export.load_checkpoint(tmp_path / "release.pt")
+    inherited = inherit.read_gguf(tmp_path / "midfill-tiny-f32.gguf", shape)
+    assert inherited.keys() == weights.keys()
+    assert all((inherited[name] == weights[name]).all() for name in weights)
+    (tmp_path / "stable.pt").unlink()
+    run = inherit.inherit(tmp_path, "tiny", tmp_path / "midfill-tiny-q8_0.gguf", None)
+    assert run.position.tokens == json.loads((tmp_path / "release.json").read_text())["tokens"]
+    assert (tmp_path / "stable.pt").exists()
