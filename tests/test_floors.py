@@ -16,9 +16,10 @@ FLOORS = (
     ("midfill.version", "midfill", "midfill.errors", "midfill.text", "midfill.settings"),
     ("midfill.engine",),
     # 1: languages and models as data
-    ("midfill.languages", "midfill.trees", "midfill.snippets"),
+    ("midfill.languages", "midfill.trees", "midfill.snippets", "midfill.masking"),
     ("midfill.blocks",),
     ("midfill.syntax",),
+    ("midfill.workspace", "midfill.index"),
     ("midfill.validity",),
     ("midfill.formats",),
     ("midfill.chat_template",),
