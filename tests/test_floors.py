@@ -19,7 +19,11 @@ FLOORS = (
     ("midfill.languages", "midfill.trees", "midfill.snippets", "midfill.masking"),
     ("midfill.blocks",),
     ("midfill.syntax",),
-    ("midfill.workspace", "midfill.index"),
+    # The workspace: what may be read of it, and what is known of it
+    ("midfill.ignored", "midfill.modules"),
+    ("midfill.workspace", "midfill.definitions"),
+    ("midfill.index_store",),
+    ("midfill.index", "midfill.indexer"),
     ("midfill.validity",),
     ("midfill.formats",),
     ("midfill.chat_template",),
