@@ -223,11 +223,14 @@ class _Question:
 
     def _names(self, chains: Counter[str]) -> list[str]:
         """Names without what they are reached by, less those that the file defines or imports from elsewhere."""
+        known = {each.alias for each in self._imports}
         counts: Counter[str] = Counter()
         for chain, count in chains.items():
-            for name in IDENTIFIER.findall(chain):
-                counts[name] += count
-        known = {each.alias for each in self._imports}
+            beginnings = {chain[: link.start()] for link in _LINK.finditer(chain)}
+            # What is reached by an import is looked for there only.
+            if known.isdisjoint(beginnings):
+                for name in IDENTIFIER.findall(chain):
+                    counts[name] += count
         own = self._db.execute("SELECT name FROM symbols WHERE file_id = ?", (self._own,))
         known.update(row[0] for row in own)
         return [name for name, _ in counts.most_common() if name not in known][:MAX_NAMES]

@@ -159,7 +159,8 @@ class IndexStore:
 
     def __init__(self, path: Path) -> None:
         create_folder(path.parent)
-        self._path = path
+        if path.exists() and not path.stat().st_size:
+            remove_index(path)  # A log may be left whose file was emptied.
         with contextlib.suppress(FileExistsError):
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         if os.name == "posix":

@@ -6,14 +6,16 @@ waits, and then finds nothing left to do, because files are known by their size 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from midfill.ignored import KINDS
 from midfill.index_store import (
@@ -29,6 +31,10 @@ from midfill.workspace import Workspace
 
 N_FILES_PER_BATCH = 64
 """Files that are written at once: a crash loses at most so many, and each costs a write to the disk."""
+
+
+SWEEP_AFTER_S = 30 * 86400.0
+"""An index that no editor has asked for so long is taken away: what it holds is someone's code."""
 
 
 class Progress(NamedTuple):
@@ -60,6 +66,7 @@ class Indexer:
             OSError, sqlite3.Error: the index cannot be written.
         """
         with self._lock:
+            sweep(self._path.parent, keep=self._path)
             try:
                 return self._walk(on_progress, careful=careful)
             except sqlite3.DatabaseError as error:
@@ -80,8 +87,8 @@ class Indexer:
             return
         with self._lock:
             try:
-                self._update(paths)
-                return
+                if self._update(paths):
+                    return
             except sqlite3.DatabaseError as error:
                 if not is_damage(error):
                     raise
@@ -107,14 +114,18 @@ class Indexer:
                 on_progress(Progress(start + len(batch), len(stale)))
             if stale or gone:
                 store.settle(forget=bool(gone))
+            os.utime(self._path)
             return len(stale)
         finally:
             store.close()
 
-    def _update(self, paths: list[Path]) -> None:
+    def _update(self, paths: list[Path]) -> bool:
+        """Whether it was done: an index that is empty, as one just made anew, needs a walk."""
         store = IndexStore.opened(self._path)
         try:
             known = store.stamps()
+            if not known:
+                return False
             kept: dict[str, tuple[Path, Stamp]] = {}
             for path in paths:
                 files = self._workspace.files(path) if path.is_dir() else self._at(path)
@@ -133,6 +144,7 @@ class Indexer:
                     store.put([self._read(name, path, stamp)])
             if gone:
                 store.settle(forget=True)
+            return True
         finally:
             store.close()
 
@@ -148,10 +160,23 @@ class Indexer:
         sources = ((path, status) for path, status in files if language_of(path))
         for path, status in islice(sources, self._max_files):
             name = self._workspace.relative(path)
-            assert name is not None, "a workspace's files are in it"
-            yield name, path, Stamp.of(status)
+            # Names that are no Unicode cannot be said in a prompt, nor kept in SQLite.
+            if name is not None and name.isprintable():
+                yield name, path, Stamp.of(status)
 
     def _read(self, name: str, path: Path, stamp: Stamp) -> Entry:
         """What is kept of a file: its stamp alone where there is no text that a person wrote."""
         text = self._workspace.read(path)
         return Entry(name, stamp) if text is None else Entry.of(name, stamp, text)
+
+
+def sweep(folder: Path, *, keep: Path, older_than_s: float = SWEEP_AFTER_S) -> None:
+    """Take away the indexes of a folder that were last walked so long ago, except one. Those at work stay."""
+    before_s = time.time() - older_than_s
+    for path in folder.glob("index-*.sqlite"):
+        with contextlib.suppress(OSError, Timeout):
+            if path != keep and path.stat().st_mtime < before_s:
+                lock_path = path.with_suffix(".lock")
+                with FileLock(lock_path, blocking=False):
+                    remove_index(path)
+                    lock_path.unlink(missing_ok=True)

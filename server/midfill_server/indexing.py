@@ -37,6 +37,9 @@ class Indexing:
     `workspace` says what may be read, and `index` answers, empty as long as there is nothing.
     """
 
+    trouble: str = ""
+    """Why there is no index, in one sentence; empty while there is one, or where none is wanted."""
+
     def __init__(
         self,
         roots: Iterable[str | Path],
@@ -44,8 +47,6 @@ class Indexing:
         on_progress: Callable[[Progress], None] = lambda _: None,
     ) -> None:
         self.workspace = Workspace.of(roots, settings.max_file_kb)
-        self.trouble = ""
-        """Why there is no index, in one sentence; empty while there is, or where none is wanted."""
         self._settings = settings
         self._on_progress = on_progress
         self._folder = self._find_folder()
@@ -53,8 +54,8 @@ class Indexing:
         self.index = Index(self._path or Path(os.devnull))
         self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
+        # Lists of paths that the process has not said to be done.
         self._waiting: list[list[str]] = []
-        """Lists of paths that the process has not said to be done."""
         self._fresh = asyncio.Event()
 
     def start(self) -> None:
@@ -137,9 +138,9 @@ class Indexing:
             # Python looks for modules in the folder it is started in; an editor's may be anyone's work.
             cwd=path.parent,
         )
+        assert process.stdin is not None
+        assert process.stdout is not None
         try:
-            assert process.stdin is not None
-            assert process.stdout is not None
             process.stdin.write(order.line())
             self._process = process
             # What the process before this one did not come to; the walk finds it, but what it finds is not told.
