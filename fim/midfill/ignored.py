@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from pathspec import GitIgnoreSpec
+if TYPE_CHECKING:
+    from pathspec import GitIgnoreSpec
 
 KINDS = (".gitignore", ".midfillignore")
 
@@ -98,17 +99,19 @@ def _steps(top: Path, names: tuple[str, ...]) -> Iterator[Path]:
 
 
 def _parsed(path: Path) -> GitIgnoreSpec | None:
+    # Imported with the first ignore file, because most servers start without one to read.
+    from pathspec import GitIgnoreSpec  # noqa: PLC0415
+
+    def means_something(line: str) -> bool:
+        try:
+            GitIgnoreSpec.from_lines([line])
+        except ValueError:
+            return False
+        return True
+
     try:
         lines = path.read_text("utf-8", errors="replace").splitlines()
     except OSError:
         return None
     # One pattern that means nothing must not take the others' effect away.
-    return GitIgnoreSpec.from_lines(filter(_is_pattern, lines))
-
-
-def _is_pattern(line: str) -> bool:
-    try:
-        GitIgnoreSpec.from_lines([line])
-    except ValueError:
-        return False
-    return True
+    return GitIgnoreSpec.from_lines(filter(means_something, lines))

@@ -75,6 +75,13 @@ class Stamp(NamedTuple):
         return cls(status.st_size, status.st_mtime_ns)
 
 
+class Progress(NamedTuple):
+    """How far the reading of a workspace has come, in files."""
+
+    done: int
+    total: int
+
+
 @dataclass(frozen=True)
 class Entry:
     """All that is kept of one file."""

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
 from filelock import FileLock, Timeout
 
@@ -21,6 +20,7 @@ from midfill.ignored import KINDS
 from midfill.index_store import (
     Entry,
     IndexStore,
+    Progress,
     Stamp,
     create_folder,
     is_damage,
@@ -35,13 +35,6 @@ N_FILES_PER_BATCH = 64
 
 SWEEP_AFTER_S = 30 * 86400.0
 """An index that no editor has asked for so long is taken away: what it holds is someone's code."""
-
-
-class Progress(NamedTuple):
-    """How far the reading of a workspace has come, in files."""
-
-    done: int
-    total: int
 
 
 OnProgress = Callable[[Progress], None]

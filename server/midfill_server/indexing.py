@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from midfill.index import Index
-from midfill.index_store import create_folder, index_folder, index_path
-from midfill.indexer import Progress
+from midfill.index_store import Progress, create_folder, index_folder, index_path
 from midfill.settings import IndexSettings
 from midfill.workspace import Workspace
 from midfill_server.indexing_process import Order

@@ -19,8 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from queue import SimpleQueue
 
-from midfill.indexer import Indexer, Progress
-from midfill.workspace import Workspace
+from midfill.index_store import Progress
 
 NICENESS = 15
 """How far behind other processes of the user it stands (0 to 19): it must not be felt while one types."""
@@ -69,6 +68,10 @@ def main() -> None:
 
 
 def _work(order: Order, inbox: SimpleQueue[list[Path]]) -> None:
+    # The server imports this module for the sake of `Order` alone.
+    from midfill.indexer import Indexer  # noqa: PLC0415
+    from midfill.workspace import Workspace  # noqa: PLC0415
+
     workspace = Workspace.of(order.roots, order.max_file_kb)
     indexer = Indexer(workspace, Path(order.path), order.max_files)
     indexer.walk(_tell_progress, careful=order.careful)

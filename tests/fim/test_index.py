@@ -21,13 +21,14 @@ from midfill.index_store import (
     MAX_PIECE_LINES,
     Entry,
     IndexStore,
+    Progress,
     Stamp,
     create_folder,
     index_folder,
     index_path,
     pieces_of,
 )
-from midfill.indexer import Indexer, Progress, sweep
+from midfill.indexer import Indexer, sweep
 from midfill.snippets import Snippet
 from midfill.syntax import parse
 from midfill.text import Document

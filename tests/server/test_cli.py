@@ -222,3 +222,20 @@ def test_a_closed_pipe_is_no_traceback(folder: Path) -> None:
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False, timeout=120)
     os.close(writing)
     assert b"Traceback" not in done.stderr
+
+
+def test_index_says_what_it_has_read_and_forgets(folder: Path) -> None:
+    assert midfill("index").stdout.startswith("1 files were read, 1 are known. ")
+    (path,) = (folder / "state" / "index").glob("*.sqlite")
+    assert b"other = alpha" in path.read_bytes()
+    assert midfill("index", str(folder)).stdout.startswith("0 files were read, 1 are known. ")
+    assert midfill("index", "--forget").stdout == "There is no index of this workspace now.\n"
+    assert list((folder / "state" / "index").iterdir()) == []
+
+
+def test_index_that_cannot_be_written_is_one_sentence(folder: Path) -> None:
+    (folder / "state").write_text("no folder")
+    done = midfill("index")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "The index cannot be written" in done.stderr
