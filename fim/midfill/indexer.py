@@ -47,6 +47,8 @@ class Indexer:
         self._workspace = workspace
         self._path = path
         self._max_files = max_files
+        self.unsettled = False
+        """Whether words of files that were taken out may still be found in the file (`settle`)."""
         create_folder(path.parent)
         self._lock = FileLock(path.with_suffix(".lock"), mode=0o600)
 
@@ -67,6 +69,20 @@ class Indexer:
                     raise
                 remove_index(self._path)
                 return self._walk(on_progress, careful=careful)
+
+    def settle(self) -> None:
+        """Overwrite what is left of the files that updates took out; for when nothing else is to be done.
+
+        Raises:
+            OSError, sqlite3.Error: the index cannot be written.
+        """
+        with self._lock:
+            store = IndexStore.opened(self._path)
+            try:
+                store.settle(forget=True)
+            finally:
+                store.close()
+        self.unsettled = False
 
     def update(self, paths: Iterable[Path]) -> None:
         """Read files and folders anew that were changed, made or deleted. An ignore file changes everything.
@@ -135,8 +151,7 @@ class Indexer:
                 n_room -= name not in known
                 if known.get(name) != stamp and (name in known or n_room >= 0):
                     store.put([self._read(name, path, stamp)])
-            if gone:
-                store.settle(forget=True)
+            self.unsettled = self.unsettled or bool(gone)
             return True
         finally:
             store.close()

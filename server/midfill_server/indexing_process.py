@@ -8,6 +8,7 @@ ended, it is gone at once; a write that this cuts off has not happened (SQLite).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -17,12 +18,19 @@ import sys
 import threading
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING
 
 from midfill.index_store import Progress
 
+if TYPE_CHECKING:
+    from midfill.indexer import Indexer
+
 NICENESS = 15
 """How far behind other processes of the user it stands (0 to 19): it must not be felt while one types."""
+
+SETTLE_AFTER_S = 20.0
+"""Rest after which what was taken out is overwritten: merging the words of 20,000 small files takes 0.07 s (measured)."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +86,19 @@ def _work(order: Order, inbox: SimpleQueue[list[Path]]) -> None:
     n_lists = 0
     while True:
         _tell({"fresh": n_lists})
-        lists = [inbox.get()]
+        lists = [_next(indexer, inbox)]
         while not inbox.empty():
             lists.append(inbox.get())
         indexer.update(dict.fromkeys(path for paths in lists for path in paths))
         n_lists += len(lists)
+
+
+def _next(indexer: Indexer, inbox: SimpleQueue[list[Path]]) -> list[Path]:
+    if indexer.unsettled:
+        with contextlib.suppress(Empty):
+            return inbox.get(timeout=SETTLE_AFTER_S)
+        indexer.settle()
+    return inbox.get()
 
 
 def _listen(order: Order, inbox: SimpleQueue[list[Path]]) -> None:
