@@ -69,8 +69,15 @@ class LlamaEngine:
         path: str | Path,
         settings: EngineSettings | None = None,
         precedence: Precedence | None = None,
+        *,
+        only_completes: bool = False,
     ) -> None:
-        """`precedence` is shared with the other engines of this process, if there are any."""
+        """`precedence` is shared with the other engines of this process, if there are any.
+
+        Args:
+            only_completes: whether no text is longer than a completion's at the default settings.
+        """
+        self._only_completes = only_completes
         self._path = Path(path)
         self._precedence = precedence or Precedence()
         self._settings = settings or EngineSettings()
@@ -232,6 +239,7 @@ class LlamaEngine:
                 self._abort.text,
                 lambda: not self._closing,
                 lambda share: setattr(self, "_loaded_share", share),
+                only_completes=self._only_completes,
             )
         except MidfillError as error:
             result = error
