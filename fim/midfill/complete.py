@@ -98,7 +98,7 @@ async def candidates(
             confidence,
             prompt_ms,
             _ms_since(generated),
-            prompt.ids if one.usage.took_instead else (),
+            unread=prompt.ids if one.usage.took_instead else (),
         )
     if len(found) > 1:
         found.pop("", None)

@@ -19,11 +19,12 @@ import numpy.typing as npt
 from midfill.engines.fit import N_BATCH_CPU, N_BATCH_GPU, KvType
 from midfill.engines.llama_library import ABORT_WHEN_TEXT, lc, recent_errors
 from midfill.engines.llama_model import LlamaModel
-from midfill.errors import EngineError, ModelError
+from midfill.errors import EngineError, EngineFull, ModelError
 
 Logits = npt.NDArray[np.float32]
 
 _TYPE_Q8_0 = 8  # ggml.h, enum ggml_type
+_NO_MEMORY = -2  # llama_decode's status where ggml could not allocate (llama-context.cpp)
 
 
 N_SPARE = 3
@@ -127,6 +128,7 @@ class LlamaContext:
         """Evaluate `tokens` at positions from `start` in one slot; logits of the last `n_logits` of them.
 
         Raises:
+            EngineFull: a device has no memory for it.
             EngineError: llama.cpp failed.
         """
         self._check_slot(slot_idx)
@@ -157,7 +159,9 @@ class LlamaContext:
             lc.llama_synchronize(context)
         if status < 0:
             reason = (recent_errors() or [f"status {status}"])[0]
-            raise EngineError(f"llama.cpp could not evaluate the prompt ({reason}).")
+            raise (EngineFull if status == _NO_MEMORY else EngineError)(
+                f"llama.cpp could not evaluate the prompt ({reason})."
+            )
         self._n_logits = n_logits if status == 0 else 0
         return Decoded(status)
 
