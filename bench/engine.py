@@ -1,8 +1,9 @@
-"""`python bench/engine.py MODEL.gguf`: what the engine makes of this machine, as JSON.
+"""`python -m bench.engine MODEL.gguf [--llama-bench PROGRAM]`: what the engine makes of this machine, as JSON.
 
 Prefill and decode in tokens per second, and what the engine's thread adds to each generated token outside
 llama.cpp's evaluation: drawing it, its text, its delivery. Each is the median of the rounds. Compare ratios
-within one run: absolute figures say something about a quiet machine only.
+within one run: absolute figures say something about a quiet machine only. With llama.cpp's own `llama-bench`
+each takes its turn in every round, and the ratio is the median of the rounds' ratios.
 """
 
 from __future__ import annotations
@@ -15,13 +16,51 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bench.gpu_measures import Sizes, llama_bench
+
 from midfill.engine import Sampling
 from midfill.engines.llama import LlamaEngine
 from midfill.engines.llama_library import lc
+from midfill.engines.tuned import default_threads
 from midfill.settings import EngineSettings
 
 N_GENERATED = 64
 """About a completion of several lines."""
+
+
+def compared(
+    path: Path, settings: EngineSettings, text: str, n_rounds: int, program: Path
+) -> dict[str, object]:
+    """The engine's speed over that of `llama-bench`, with as many threads, tokens and layers on the GPU."""
+    ours, theirs = [], []
+    names = ("prefill_tokens_per_s", "decode_tokens_per_s")
+    for _ in range(n_rounds):
+        one = asyncio.run(measure(path, settings, text, 1))
+        ours.append(one)
+        sizes = Sizes(int(str(one["prompt_tokens"])), N_GENERATED, 1)
+        n_threads = settings.n_threads or default_threads()
+        n_layers = int(str(one["n_gpu_layers"]))
+        read = llama_bench(program, path, n_layers, n_threads, sizes)
+        # It generates from nothing unless told how much was read before.
+        behind = ("-d", str(sizes.prompt))
+        said = llama_bench(program, path, n_layers, n_threads, sizes, *behind)
+        theirs.append({name: (said if "decode" in name else read)[name] for name in names})
+    return {
+        **ours[-1],
+        **{name: _median([float(str(one[name])) for one in ours]) for name in names},
+        "llama_bench": {name: _median([one[name] for one in theirs]) for name in names},
+        "of_llama_bench": {
+            name: round(
+                statistics.median(
+                    float(str(one[name])) / other[name]
+                    for one, other in zip(ours, theirs, strict=True)
+                ),
+                3,
+            )
+            for name in names
+        },
+        "rounds": n_rounds,
+    }
 
 
 async def measure(
@@ -30,20 +69,25 @@ async def measure(
     """Per round, read a prompt that shares nothing with the one before, and continue it."""
     engine = LlamaEngine(path, settings)
     info = await engine.info()
+    # A speed needs tokens: nothing ends a generation before its budget, as nothing does in llama-bench.
+    (await engine._loaded()).model.end_ids = ()
     code = await engine.tokenize(text)
     n_prompt = min(512, info.n_ctx - N_GENERATED, len(code) - n_rounds - 1)
+    # What llama-bench does: no drafts, nothing mixed in.
+    sampling = Sampling(N_GENERATED, copy=False, draft=False)
     outside = _Outside()
     prefill, decode, python_us = [], [], []
     for round_idx in range(n_rounds + 1):
         prompt = code[round_idx : round_idx + n_prompt]
         usage = None
-        async for piece in engine.generate(prompt, Sampling(N_GENERATED)):
+        async for piece in engine.generate(prompt, sampling):
             if usage is None:  # The prompt is read.
+                first_ms = piece.usage.decode_ms
                 prefill.append(piece.usage.tokens_evaluated / piece.usage.prefill_ms * 1e3)
             usage = piece.usage
         python = outside.taken_us()
         if usage is not None and usage.tokens_generated > 1:
-            decode.append(usage.tokens_generated / usage.decode_ms * 1e3)
+            decode.append((usage.tokens_generated - 1) / (usage.decode_ms - first_ms) * 1e3)
             python_us.append(python)
     await engine.close()
     return {
@@ -91,11 +135,15 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=EngineSettings.n_threads)
+    parser.add_argument("--llama-bench", type=Path, help="llama.cpp's program, to compare with")
     parser.add_argument("--gpu-layers", type=int, default=EngineSettings.n_gpu_layers)
     wanted = parser.parse_args()
     settings = EngineSettings(n_threads=wanted.threads, n_gpu_layers=wanted.gpu_layers)
     text = Path(__file__).read_text("utf-8")
-    measured = asyncio.run(measure(wanted.model, settings, text, wanted.rounds))
+    if wanted.llama_bench:
+        measured = compared(wanted.model, settings, text, wanted.rounds, wanted.llama_bench)
+    else:
+        measured = asyncio.run(measure(wanted.model, settings, text, wanted.rounds))
     print(json.dumps(measured, indent=2))
 
 

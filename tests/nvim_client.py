@@ -67,9 +67,10 @@ class Nvim:
         return str(self.lua(program, row)).rstrip()
 
     def ghost(self) -> str:
-        """The ghost text that Neovim's own client draws, first line to last."""
+        """The ghost text that is drawn, first line to last, by our plugin or by Neovim's own client."""
         program = """
-            local namespace = vim.api.nvim_get_namespaces()['nvim.lsp.inline_completion']
+            local namespaces = vim.api.nvim_get_namespaces()
+            local namespace = namespaces['midfill'] or namespaces['nvim.lsp.inline_completion']
             if not namespace then return '' end
             local text = {}
             for _, mark in ipairs(vim.api.nvim_buf_get_extmarks(0, namespace, 0, -1, { details = true })) do

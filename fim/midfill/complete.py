@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from midfill.context import CompletionContext
 from midfill.engine import Engine, Piece, Sampling, StopReason, Usage
@@ -15,6 +16,8 @@ from midfill.filters import filtered, limit_scope
 from midfill.formats import Layout, format_of
 from midfill.prompt import budget_of, render
 from midfill.settings import CompletionSettings
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,12 @@ async def candidates(
     started = time.perf_counter()
     max_tokens = settings.max_tokens_line if context.extent == "line" else settings.max_tokens_block
     budget = budget_of(model, settings, max_tokens)
-    prompt = await render(context, format_of(model), engine.tokenize, budget, settings.layout)
+    deadline = started + settings.time_limit_ms / 1000
+    rendering = render(context, format_of(model), engine.tokenize, budget, settings.layout)
+    try:
+        prompt = await _before(deadline, rendering)
+    except asyncio.TimeoutError:
+        return (_nothing_in_time(model.name, _ms_since(started)),)
     prompt_ms = _ms_since(started)
     sampling = Sampling(
         max_tokens,
@@ -78,7 +86,6 @@ async def candidates(
         heal=settings.healing,
         n_candidates=n_candidates,
     )
-    deadline = started + settings.time_limit_ms / 1000
     said = await _generate(context, engine, prompt.ids, sampling, deadline)
     found: dict[str, Completion] = {}
     for one in said:
@@ -98,7 +105,7 @@ async def candidates(
             confidence,
             prompt_ms,
             _ms_since(generated),
-            prompt.ids if one.usage.took_instead else (),
+            unread=prompt.ids if one.usage.took_instead else (),
         )
     if len(found) > 1:
         found.pop("", None)
@@ -168,7 +175,7 @@ async def _generate(
     pieces = engine.generate(prompt_ids, sampling)
     try:
         while running:
-            piece = await _next(pieces.__anext__(), deadline)
+            piece = await _before(deadline, pieces.__anext__())
             if piece.candidate_idx not in running:
                 continue  # It goes on past what is needed while the others run.
             one = said[piece.candidate_idx]
@@ -191,8 +198,13 @@ def _end(said: Sequence[_Said], running: Iterable[int], reason: StopReason) -> N
         said[idx].ended(reason)
 
 
-async def _next(coming: Awaitable[Piece], deadline: float) -> Piece:
+async def _before(deadline: float, coming: Awaitable[T]) -> T:
     return await asyncio.wait_for(coming, max(0.0, deadline - time.perf_counter()))
+
+
+def _nothing_in_time(model: str, prompt_ms: float) -> Completion:
+    usage = Usage(stop_reason="time")
+    return Completion("", "", model, "spm", usage, None, prompt_ms, filter_ms=0.0)
 
 
 def _ms_since(started: float) -> float:

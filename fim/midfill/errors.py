@@ -11,6 +11,7 @@ never among them: that is an empty answer.
     └── EngineError        the engine did not answer
         ├── EngineGone     its process or connection ended in the middle
         ├── EngineBusy     it has too much to do just now
+        ├── EngineFull     it ran out of memory while it computed
         └── EngineRefused  it answered, and said no
 """
 
@@ -50,6 +51,10 @@ class EngineBusy(EngineError):
         super().__init__(message)
         self.retry_after_s = retry_after_s
         """When to ask again, if it said so."""
+
+
+class EngineFull(EngineError):
+    """The engine ran out of memory while it computed; with less it may go on."""
 
 
 class EngineRefused(EngineError):

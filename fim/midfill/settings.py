@@ -36,7 +36,8 @@ class EngineSettings:
     """Layers of the model that run on the GPU. -1: all that fit."""
     n_ctx: int = 0
     """Tokens of context, at most what the model was trained with. All slots share a cache of this size.
-    0: enough for a completion's text in each slot, as far as the memory goes."""
+    0: enough for a completion's text in each slot at the default settings, as far as the memory goes; set it where
+    more is to be read."""
     kv_type: Literal["auto", "f16", "q8_0"] = "auto"
     """How the cache keeps what was read. `q8_0` takes half the memory of `f16`; it is slow on a CPU, so that `auto`
     takes it only where otherwise some layers would not fit on the GPU."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 import json
 import signal
+import struct
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +125,58 @@ def test_a_killed_host_costs_one_empty_answer(state_dir: Path) -> None:
         assert successor.pid != host.pid
         client.close()
         successor.wait(timeout=60)
+
+
+def test_a_stopped_host_costs_empty_answers_within_their_time_limit(state_dir: Path) -> None:
+    line, column = SOURCE.count("\n"), len(SOURCE.rpartition("\n")[2])
+    with LspClient(state_dir=state_dir) as client:
+        client.initialize(
+            options={"engine": {"hostLingerS": 0}, "completion": {"timeLimitMs": 700}}
+        )
+        client.open(SOURCE)
+        # The model is loaded when something comes.
+        assert any(client.ghost(line, column) for _ in range(20))
+        (state,) = state_dir.glob("*.json")
+        host = psutil.Process(json.loads(state.read_text())["pid"])
+        host.send_signal(signal.SIGSTOP)
+        stopped = time.monotonic()
+        for back in (1, 2, 3):
+            assert client.ghost(line, column - back) == ""
+        # Three limits, with room for a machine that has other work; a minute is when a server is given up.
+        assert time.monotonic() - stopped < 20
+        host.send_signal(signal.SIGCONT)
+        assert any(client.ghost(line, column) for _ in range(20))
+        assert host.is_running()
+        client.close()
+        host.wait(timeout=60)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(lambda _sound: b"GGUF" + bytes(range(256)) * 40, id="garbage"),
+        pytest.param(lambda sound: sound[: len(sound) // 2], id="cut"),
+        pytest.param(
+            lambda _sound: b"GGUF" + struct.pack("<IQQ", 3, 2**62, 1) + bytes(99), id="too large"
+        ),
+    ],
+)
+def test_a_bad_model_file_is_one_message_and_nothing_is_left(
+    state_dir: Path, tmp_path: Path, content: Callable[[bytes], bytes]
+) -> None:
+    path = tmp_path / "bad.gguf"
+    path.write_bytes(content(embedded_model().read_bytes()))
+    with LspClient("--model", str(path), state_dir=state_dir) as client:
+        client.initialize(options={"engine": {"hostLingerS": 0}})
+        assert "bad.gguf" in client.notifications.get(timeout=60)["params"]["message"]
+        client.open(SOURCE)
+        assert client.ghost(SOURCE.count("\n"), 0) == ""
+        assert client.notifications.empty()
+        assert client.close() == 0
+    until = time.monotonic() + 60
+    while left := [it for it in psutil.process_iter() if _works_in(it, state_dir)]:
+        assert time.monotonic() < until, left
+        time.sleep(0.1)
 
 
 def test_two_editors_share_one_host(state_dir: Path) -> None:

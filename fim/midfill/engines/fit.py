@@ -171,6 +171,8 @@ class Plan:
     flash: bool = False
     """Whether flash attention may be used."""
     n_batch: int = N_BATCH_CPU
+    slot_cells: int = 0
+    """Cells that each slot has for itself; 0: all share `n_cells`."""
     reasons: tuple[str, ...] = ()
     """Sentences that say what was chosen, and why."""
 
@@ -240,6 +242,20 @@ def plan(name: str, needs: Needs, machine: Machine, settings: EngineSettings) ->
     chosen = _on_cpu(needs, machine, settings, why)
     _refuse_too_large(name, needs, machine, chosen)
     return chosen
+
+
+def for_completion(chosen: Plan, settings: EngineSettings) -> Plan:
+    """The plan for a model that completes and nothing else: each slot has cells of its own, if there are enough.
+
+    Attention looks at the cells of all texts that share a cache: with four warm texts a token took 70 ms instead
+    of 42 (Code Llama 7B's shape on a CPU, measured). A completion never needs more than a slot's share, while an
+    explanation may; so whoever sets a size of context gets one that is shared.
+    """
+    n_slots = max(1, min(settings.n_slots, N_SLOTS_MOST))
+    slot_cells = _whole_steps(chosen.n_cells // n_slots)
+    if settings.n_ctx > 0 or n_slots == 1 or slot_cells < _TOKENS_PER_SLOT:
+        return chosen
+    return replace(chosen, n_ctx=min(chosen.n_ctx, slot_cells), slot_cells=slot_cells)
 
 
 def steps_down(

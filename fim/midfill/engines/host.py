@@ -105,7 +105,10 @@ def _residents(
 ) -> dict[Role, Resident]:
     idle_s = 60 * max(0.0, settings.idle_unload_min)
     precedence = Precedence()
-    opens = open_engine or partial(open_here, model, settings, precedence)
+    only_completes = instruct != model
+    opens = open_engine or partial(
+        open_here, model, settings, precedence, only_completes=only_completes
+    )
     residents: dict[Role, Resident] = {"completion": Resident(opens, model, idle_s=idle_s)}
     if instruct == model:
         residents["instruct"] = residents["completion"]  # Loaded once.
@@ -129,7 +132,11 @@ def run_until_signal(work: Coroutine[Any, Any, None]) -> None:
 
 
 async def open_here(
-    model: str, settings: EngineSettings, precedence: Precedence | None = None
+    model: str,
+    settings: EngineSettings,
+    precedence: Precedence | None = None,
+    *,
+    only_completes: bool = False,
 ) -> Engine:
     """The engine for a model, in this process; it may still be loading.
 
@@ -145,7 +152,7 @@ async def open_here(
         raise EngineError(
             f"llama.cpp is not installed ({error}); install it with: pip install 'midfill[llama]'."
         ) from error
-    return engine(model, settings, precedence)
+    return engine(model, settings, precedence, only_completes=only_completes)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -18,13 +18,14 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from midfill.engine import ModelInfo, Piece, Sampling, Usage
+from midfill.engines.fit import Plan
 from midfill.engines.llama_cache import PromptCache
 from midfill.engines.llama_copy_sampling import prepare
 from midfill.engines.llama_drafting import BatchCosts
@@ -33,7 +34,7 @@ from midfill.engines.llama_job import AbortFlag, Job
 from midfill.engines.llama_load import Loaded, load
 from midfill.engines.llama_tuning import Tuning
 from midfill.engines.precedence import Precedence
-from midfill.errors import EngineError, EngineGone, EngineRefused, MidfillError
+from midfill.errors import EngineError, EngineFull, EngineGone, EngineRefused, MidfillError
 from midfill.settings import EngineSettings
 
 __all__ = ["JobRecord", "LlamaEngine"]
@@ -69,8 +70,15 @@ class LlamaEngine:
         path: str | Path,
         settings: EngineSettings | None = None,
         precedence: Precedence | None = None,
+        *,
+        only_completes: bool = False,
     ) -> None:
-        """`precedence` is shared with the other engines of this process, if there are any."""
+        """`precedence` is shared with the other engines of this process, if there are any.
+
+        Args:
+            only_completes: whether no text is longer than a completion's at the default settings.
+        """
+        self._only_completes = only_completes
         self._path = Path(path)
         self._precedence = precedence or Precedence()
         self._settings = settings or EngineSettings()
@@ -79,9 +87,7 @@ class LlamaEngine:
         self._lock = threading.Lock()  # guards the two below
         self._jobs: set[Job] = set()
         self._closing = False
-        self._load_result: Future[Loaded | MidfillError] = Future()
-        # So that a caller who gives up waiting does not cancel the load for the others.
-        self._load_result.set_running_or_notify_cancel()
+        self._load_result = _to_be_loaded()
         self._loaded_share = 0.0
         self._cache: PromptCache | None = None
         self._tuning: Tuning | None = None
@@ -198,20 +204,22 @@ class LlamaEngine:
 
     def _work(self) -> None:
         loaded = self._load()
-        if loaded is None:
-            return
-        try:
-            cache = self._cache = PromptCache(loaded.context)
-            prepare(loaded.model)
-            self._tuning = Tuning(
-                self._path, loaded, self._settings, lambda: not self._requests.empty()
-            )
-            self._serve(loaded, cache, self._tuning)
-        finally:
-            if self._tuning is not None:
-                self._tuning.close()
-            loaded.context.free()
-            loaded.model.free()
+        while loaded is not None:
+            try:
+                cache = self._cache = PromptCache(loaded.context)
+                prepare(loaded.model)
+                self._tuning = Tuning(
+                    self._path, loaded, self._settings, lambda: not self._requests.empty()
+                )
+                is_full = self._serve(loaded, cache, self._tuning)
+            finally:
+                if self._tuning is not None:
+                    self._tuning.close()
+                self._load_result = _to_be_loaded()  # Whoever asks now waits for what comes.
+                loaded.context.free()
+                loaded.model.free()
+            loaded = self._load(less_than=loaded.plan) if is_full else None
+        self._refuse_all()
 
     def _next(self, tuning: Tuning) -> Job | None:
         """The next request. While there is none for a while, what is fastest is measured."""
@@ -223,7 +231,7 @@ class LlamaEngine:
             tuning.step()
         return self._requests.get()
 
-    def _load(self) -> Loaded | None:
+    def _load(self, less_than: Plan | None = None) -> Loaded | None:
         result: Loaded | MidfillError
         try:
             result = load(
@@ -232,6 +240,8 @@ class LlamaEngine:
                 self._abort.text,
                 lambda: not self._closing,
                 lambda share: setattr(self, "_loaded_share", share),
+                only_completes=self._only_completes,
+                less_than=less_than,
             )
         except MidfillError as error:
             result = error
@@ -241,8 +251,24 @@ class LlamaEngine:
         self._load_result.set_result(result)
         return None if isinstance(result, MidfillError) else result
 
-    def _serve(self, loaded: Loaded, cache: PromptCache, tuning: Tuning) -> None:
-        """Each job in its turn; one that yields goes a step further whenever nobody else waits."""
+    def _refuse_all(self) -> None:
+        """Nothing will be computed any more: say so to whoever waits."""
+        gone = EngineGone("The engine is closed.")
+        with self._lock:
+            self._closing = True
+        if not self._load_result.done():
+            self._load_result.set_result(gone)
+        result = self._load_result.result()
+        with suppress(queue.Empty):
+            while True:
+                if job := self._requests.get_nowait():
+                    job.deliver(result if isinstance(result, MidfillError) else gone)
+
+    def _serve(self, loaded: Loaded, cache: PromptCache, tuning: Tuning) -> bool:
+        """Each job in its turn; one that yields goes a step further whenever nobody else waits.
+
+        Tells whether it ended because the memory did not suffice; what ran then was told so.
+        """
         costs = BatchCosts()
         yielding: deque[_Turn] = deque()
         while True:
@@ -255,18 +281,29 @@ class LlamaEngine:
                     continue
                 if not self._advance(turn):
                     yielding.popleft()
+                if turn.is_full:
+                    break
                 continue
             if job is None:
-                break
+                return self._end_all(yielding)
             turn = _Turn(job, generation(job, loaded, cache, costs))
             if job.sampling.yields:
                 yielding.append(turn)
             else:
                 while self._advance(turn, whole=True):
                     pass
-        for turn in yielding:  # They are all cancelled.
+            if turn.is_full:
+                break
+        for turn in yielding:  # What they have read is lost.
+            turn.steps.close()
+            turn.job.deliver(EngineFull("The engine ran out of memory; ask again."))
+        return True
+
+    def _end_all(self, turns: Iterable[_Turn]) -> bool:
+        for turn in turns:  # They are all cancelled.
             while self._advance(turn):
                 pass
+        return False
 
     def _advance(self, turn: _Turn, *, whole: bool = False) -> bool:
         """A step of a job, or all; whether there is more. Nothing that goes wrong in it ends the thread."""
@@ -283,6 +320,7 @@ class LlamaEngine:
                     return True
         except MidfillError as error:
             last = error
+            turn.is_full = isinstance(error, EngineFull)
         except Exception as error:
             _log.exception("A generation failed.")
             last = EngineError(f"The engine failed ({error!r}).")
@@ -307,6 +345,15 @@ class _Turn:
     job: Job
     steps: Generator[Piece | None, None, None]
     usage: Usage = field(default_factory=Usage)
+    is_full: bool = False
+    """Whether it ended because the memory did not suffice."""
+
+
+def _to_be_loaded() -> Future[Loaded | MidfillError]:
+    future: Future[Loaded | MidfillError] = Future()
+    # So that a caller who gives up waiting does not cancel the load for the others.
+    future.set_running_or_notify_cancel()
+    return future
 
 
 def _threadsafe_delivery(

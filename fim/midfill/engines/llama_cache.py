@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import count
 
-from midfill.engines.llama_context import N_SPARE, Decoded, LlamaContext
+from midfill.engines.llama_context import Decoded, LlamaContext
 from midfill.engines.llama_slots import Choice, Slot, choose_prompt, choose_slot, make_room
 
 
@@ -81,10 +81,19 @@ class PromptCache:
     def fork(self, slot_idx: int, n_candidates: int, n_wanted: int) -> list[int]:
         """Sequences for candidates that go on from a slot, itself the first, with room for `n_wanted` tokens each.
 
-        Fewer where there are no more. `unfork` them.
+        Fewer where there are no more. Where too few sequences are spare, the slots that were used longest ago
+        give up what they hold. `unfork` them.
         """
-        n_most = 1 + N_SPARE if self._context.can_share else 1
-        spares = range(self._context.n_slots, self._context.n_slots + min(n_candidates, n_most) - 1)
+        n_slots, n_others = (
+            self._context.n_slots,
+            n_candidates - 1 if self._context.can_share else 0,
+        )
+        spares = list(range(n_slots, n_slots + min(n_others, self._context.n_spare)))
+        idle = [idx for idx, owner in enumerate(self._owners) if owner is None and idx != slot_idx]
+        idle.sort(key=lambda idx: self._slots[idx].last_used)
+        for idx in idle[: n_others - len(spares)] if not self._context.n_spare else ():
+            self.keep(idx, 0)
+            spares.append(idx)
         self._make_room(slot_idx, n_wanted * (1 + len(spares)))
         n_tokens = len(self._slots[slot_idx].tokens)
         for spare in spares:

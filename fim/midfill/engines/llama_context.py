@@ -19,11 +19,12 @@ import numpy.typing as npt
 from midfill.engines.fit import N_BATCH_CPU, N_BATCH_GPU, KvType
 from midfill.engines.llama_library import ABORT_WHEN_TEXT, lc, recent_errors
 from midfill.engines.llama_model import LlamaModel
-from midfill.errors import EngineError, ModelError
+from midfill.errors import EngineError, EngineFull, ModelError
 
 Logits = npt.NDArray[np.float32]
 
 _TYPE_Q8_0 = 8  # ggml.h, enum ggml_type
+_NO_MEMORY = -2  # llama_decode's status where ggml could not allocate (llama-context.cpp)
 
 
 N_SPARE = 3
@@ -53,6 +54,7 @@ class LlamaContext:
         on_gpu: bool,
         abort: ctypes.Array[ctypes.c_char],
         slot_cells: int = 0,
+        n_spare: int = N_SPARE,
         n_threads_batch: int = 0,
         n_batch: int = 0,
         kv_type: KvType = "f16",
@@ -62,8 +64,8 @@ class LlamaContext:
 
         Args:
             slot_cells: cells that each slot has for itself; 0: all share `n_cells`. A shared cache serves texts of
-                any length, but attention looks at the cells of all: a token took 70 ms instead of 42 with four
-                warm texts (Code Llama 7B's shape, measured).
+                any length, but attention looks at the cells of all.
+            n_spare: sequences besides the slots.
             n_threads_batch: threads that read a prompt; 0: as many as generate.
             n_batch: tokens per call at most; 0: what suits the device.
             flash: whether flash attention may be used; None: on a GPU.
@@ -76,14 +78,14 @@ class LlamaContext:
         self._on_gpu = on_gpu
         self._n_logits = 0
         self.n_batch = n_batch or (N_BATCH_GPU if on_gpu else N_BATCH_CPU)
-        self.n_slots = n_slots
+        self.n_slots, self.n_spare = n_slots, n_spare
         params = lc.llama_context_default_params()
         # llama.cpp gives each sequence a multiple of 256 cells.
         slot_cells = -(-slot_cells // 256) * 256
         self.is_split = slot_cells > 0
-        params.n_ctx = slot_cells * (n_slots + N_SPARE) or n_cells
+        params.n_ctx = slot_cells * (n_slots + n_spare) or n_cells
         params.n_batch = params.n_ubatch = self.n_batch
-        params.n_seq_max = n_slots + N_SPARE
+        params.n_seq_max = n_slots + n_spare
         params.kv_unified = not self.is_split
         params.swa_full = True
         params.n_threads, params.n_threads_batch = n_threads, n_threads_batch or n_threads
@@ -126,6 +128,7 @@ class LlamaContext:
         """Evaluate `tokens` at positions from `start` in one slot; logits of the last `n_logits` of them.
 
         Raises:
+            EngineFull: a device has no memory for it.
             EngineError: llama.cpp failed.
         """
         self._check_slot(slot_idx)
@@ -156,7 +159,9 @@ class LlamaContext:
             lc.llama_synchronize(context)
         if status < 0:
             reason = (recent_errors() or [f"status {status}"])[0]
-            raise EngineError(f"llama.cpp could not evaluate the prompt ({reason}).")
+            raise (EngineFull if status == _NO_MEMORY else EngineError)(
+                f"llama.cpp could not evaluate the prompt ({reason})."
+            )
         self._n_logits = n_logits if status == 0 else 0
         return Decoded(status)
 
@@ -237,8 +242,8 @@ class LlamaContext:
         return context
 
     def _check_slot(self, slot_idx: int) -> None:
-        if not 0 <= slot_idx < self.n_slots + N_SPARE:
-            raise ValueError(f"slot {slot_idx} of {self.n_slots} and {N_SPARE}")
+        if not 0 <= slot_idx < self.n_slots + self.n_spare:
+            raise ValueError(f"slot {slot_idx} of {self.n_slots} and {self.n_spare}")
 
     def _check_size(self, n_tokens: int) -> None:
         if not 0 < n_tokens <= self.n_batch:  # A larger batch fails an assertion.

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from midfill.engine import ModelInfo
-from midfill.engines.fit import N_SLOTS_MOST, Needs, Plan, plan, steps_down
+from midfill.engines.fit import N_SLOTS_MOST, Needs, Plan, for_completion, plan, steps_down
 from midfill.engines.gguf_header import read_header
-from midfill.engines.llama_context import LlamaContext
+from midfill.engines.llama_context import N_SPARE, LlamaContext
 from midfill.engines.llama_library import lc
 from midfill.engines.llama_memory import this_machine
 from midfill.engines.llama_model import LlamaModel, check_file
@@ -44,6 +44,7 @@ def load(
     go_on: Callable[[], bool],
     on_progress: Callable[[float], None] = lambda share: None,
     *,
+    only_completes: bool = False,
     less_than: Plan | None = None,
 ) -> Loaded:
     """Load a model in the calling thread, which is from then on the context's only one.
@@ -52,6 +53,7 @@ def load(
     warning in the log.
 
     Args:
+        only_completes: whether no text is longer than a completion's at the default settings.
         less_than: how it was loaded when it ran out of memory later, while it computed: it gets less.
 
     Raises:
@@ -66,7 +68,8 @@ def load(
         failed.append((less_than, ModelError(f"{path} ran out of memory; take a smaller model.")))
     model: LlamaModel | None = None
     try:
-        for chosen in _plans(path, needs, settings):
+        for planned in _plans(path, needs, settings):
+            chosen = for_completion(planned, settings) if only_completes else planned
             if any(chosen.alike(other) for other, _ in failed):
                 continue
             if less_than is not None and not chosen.takes_less_than(less_than, needs):
@@ -156,11 +159,14 @@ def _context(
 ) -> LlamaContext:
     on_gpu = chosen.n_gpu_layers > 0
     n_threads, n_threads_batch = threads(settings, tuned)
+    small_cells = _small_cells(chosen, n_slots(settings))
     return LlamaContext(
         model,
         n_cells=chosen.n_cells,
-        slot_cells=_slot_cells(chosen, n_slots(settings)),
+        slot_cells=small_cells or chosen.slot_cells,
         n_slots=n_slots(settings),
+        # Where each needs cells of its own that are not small, candidates take the place of other texts.
+        n_spare=N_SPARE if small_cells or not chosen.slot_cells else 0,
         n_threads=n_threads,
         n_threads_batch=n_threads_batch,
         on_gpu=on_gpu,
@@ -171,7 +177,7 @@ def _context(
     )
 
 
-def _slot_cells(chosen: Plan, n_slots: int) -> int:
+def _small_cells(chosen: Plan, n_slots: int) -> int:
     """Cells of its own for each slot, where a small window leaves a whole one for each; else 0."""
     has_room = n_slots > 1 and chosen.n_ctx * n_slots <= chosen.n_cells
     return chosen.n_ctx if has_room and chosen.n_ctx <= _SMALL_WINDOW else 0

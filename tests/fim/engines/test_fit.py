@@ -10,7 +10,18 @@ from typing import Any
 import pytest
 
 from gguf_models import Shape, tiny_model
-from midfill.engines.fit import GIB, MIB, Gpu, Machine, Needs, Plan, plan, shares, steps_down
+from midfill.engines.fit import (
+    GIB,
+    MIB,
+    Gpu,
+    Machine,
+    Needs,
+    Plan,
+    for_completion,
+    plan,
+    shares,
+    steps_down,
+)
 from midfill.engines.gguf_header import GgufHeader, Tensor, read_header
 from midfill.engines.ram import Ram
 from midfill.errors import ModelError
@@ -230,3 +241,19 @@ def test_an_embedding_that_is_the_output_too_is_there_twice_with_a_gpu() -> None
 def test_a_number_of_layers_without_sense(n_layers: int) -> None:
     with pytest.raises(ModelError, match="x is damaged"):
         Needs.of("x", _header({}, block_count=n_layers))
+
+
+@pytest.mark.parametrize(
+    ("gpu_gib", "settings", "n_ctx", "slot_cells"),
+    [
+        pytest.param(24, {}, 2304, 2304, id="room for all"),
+        pytest.param(6, {}, 6656, 0, id="too little for all: they share"),
+        pytest.param(24, {"n_ctx": 9216}, 9216, 0, id="a size that was asked for is shared"),
+        pytest.param(24, {"n_slots": 1}, 2304, 0, id="nobody to share with"),
+    ],
+)
+def test_each_completion_has_cells_of_its_own_where_there_are_enough(
+    gpu_gib: float, settings: dict[str, Any], n_ctx: int, slot_cells: int
+) -> None:
+    chosen = for_completion(_plan(_machine(gpu_gib), **settings), EngineSettings(**settings))
+    assert (chosen.n_ctx, chosen.slot_cells) == (n_ctx, slot_cells)

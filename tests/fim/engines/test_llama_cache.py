@@ -171,3 +171,33 @@ def test_both_hold_as_many_tokens_after_any_requests(
         n_held = [context.length(slot_idx) for slot_idx in range(N_SLOTS)]
         assert n_held == [len(tokens) for tokens in cache.contents()]
         assert n_cells_used(cache._slots) <= N_CELLS
+
+
+def test_without_spare_sequences_candidates_take_the_oldest_slots_place(
+    model: LlamaModel,
+) -> None:
+    context = LlamaContext(
+        model,
+        n_cells=0,
+        slot_cells=200,
+        n_slots=N_SLOTS,
+        n_spare=0,
+        n_threads=1,
+        on_gpu=False,
+        abort=ABORT,
+    )
+    try:
+        cache = PromptCache(context)
+        for token in (5, 6, 7):
+            _read(cache, [token] * 60)
+        assert cache.fork(2, 2, 10) == [2, 0]
+        assert (context.length(0), context.length(1), context.length(2)) == (60, 60, 60)
+        assert cache.evaluate_each([2, 0], [8, 9]) is Decoded.DONE
+        cache.unfork([2, 0])
+        assert cache.contents() == ((), (6,) * 60, (7,) * 60 + (8,))
+        assert [context.length(slot_idx) for slot_idx in range(N_SLOTS)] == [0, 60, 61]
+        owner = object()
+        cache.take([6] * 60, owner=owner)
+        assert cache.fork(2, 4, 10) == [2, 0], "a slot that serves somebody stays"
+    finally:
+        context.free()

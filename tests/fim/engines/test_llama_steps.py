@@ -9,15 +9,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gguf_models import tiny_model
 from midfill.engine import Piece, Sampling
 from midfill.engines.llama import LlamaEngine
 from midfill.engines.llama_context import Decoded, LlamaContext
+from midfill.engines.llama_library import lc
 from midfill.engines.precedence import Precedence
+from midfill.errors import EngineFull, ModelError
 from midfill.formats import format_of
 from midfill.settings import EngineSettings
 from midfill_models import embedded_model
@@ -252,3 +256,40 @@ async def test_the_layout_that_is_warm_is_read(engine: LlamaEngine) -> None:
     assert (usage.took_instead, usage.tokens_evaluated) == (True, 1)
     cold = await _said(engine, psm[:1] + spm[1:], Sampling(2, instead=tuple(spm)))
     assert not cold[-1].usage.took_instead
+
+
+async def test_out_of_memory_costs_the_answers_that_run_and_the_next_runs_with_less(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = LlamaEngine(tiny_model(tmp_path / "tiny.gguf"), EngineSettings(n_threads=1))
+    before = await engine.info()
+    decode = lc.llama_decode
+    refused: list[bool] = []
+
+    def refuse(context: object, batch: object) -> int:
+        if refused and not refused[0]:
+            refused[0] = True
+            return -2
+        return int(decode(context, batch))
+
+    monkeypatch.setattr(lc, "llama_decode", refuse)
+    explanation = engine.generate([5, 6, 7], Sampling(400, yields=True))
+    await anext(explanation)
+    refused.append(False)
+    with pytest.raises(EngineFull):
+        await _said(engine, [8] * 20, Sampling(3))
+    with pytest.raises(EngineFull):
+        async for _ in explanation:
+            pass
+    assert len(await _said(engine, [8] * 20, Sampling(3)))
+    assert (await engine.info()).n_ctx < before.n_ctx
+    # When nothing smaller is left, whoever asks is told so, and nobody waits for ever.
+    for _ in range(8):
+        refused[0] = False
+        with pytest.raises((EngineFull, ModelError)) as caught:
+            await _said(engine, [8] * 20, Sampling(3))
+        if caught.type is ModelError:
+            break
+    with pytest.raises(ModelError, match="ran out of memory"):
+        await _said(engine, [8] * 20, Sampling(3))
+    await engine.close()

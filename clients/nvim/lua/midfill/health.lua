@@ -1,0 +1,38 @@
+-- `:checkhealth midfill`
+local M = {}
+
+function M.check()
+  local health = vim.health
+  health.start('midfill')
+  if vim.fn.has('nvim-0.10') == 0 then
+    health.error('Neovim 0.10 or newer is needed.')
+    return
+  end
+  health.ok('Neovim ' .. tostring(vim.version()))
+  local options = require('midfill').options
+  local program = options.cmd[1]
+  if vim.fn.executable(program) == 0 then
+    health.error(
+      ('`%s` cannot be run.'):format(program),
+      { 'Install it with `pipx install midfill[llama]` or `uv tool install midfill[llama]`.', 'Or name it in `cmd`.' }
+    )
+    return
+  end
+  health.ok('The server is ' .. vim.fn.exepath(program))
+  local servers = vim.lsp.get_clients({ name = 'midfill' })
+  if #servers == 0 then
+    health.warn('No server runs.', { "Open a file after `require('midfill').setup({})`." })
+  end
+  for _, server in ipairs(servers) do
+    local n_buffers = vim.tbl_count(server.attached_buffers)
+    health.ok(('A server runs for %s, with %d buffers.'):format(server.config.root_dir or 'no folder', n_buffers))
+  end
+  local command = vim.list_slice(options.cmd)
+  if command[#command] == 'serve' then
+    command[#command] = 'doctor'
+    local done = vim.system(command, { text = true }):wait(60000)
+    health.info(vim.trim((done.stdout or '') .. (done.stderr or '')))
+  end
+end
+
+return M

@@ -1,0 +1,22 @@
+-- What is there without a setup: the command, and names for key maps.
+if vim.g.loaded_midfill or vim.fn.has('nvim-0.10') == 0 then
+  return
+end
+vim.g.loaded_midfill = true
+
+vim.api.nvim_create_user_command('Midfill', function(call)
+  require('midfill.command').run(call.fargs)
+end, {
+  nargs = '*',
+  desc = 'Midfill: completions from a model on this machine',
+  complete = function(head, line)
+    return #vim.split(line, '%s+') <= 2 and require('midfill.command').names(head) or {}
+  end,
+})
+
+for _, action in ipairs({ 'accept', 'accept_word', 'accept_line', 'next', 'previous', 'dismiss', 'trigger' }) do
+  local name = action:gsub('_', '-')
+  vim.keymap.set('i', ('<Plug>(midfill-%s)'):format(name), function()
+    require('midfill')[action]()
+  end, { desc = 'Midfill: ' .. action:gsub('_', ' ') })
+end

@@ -1,0 +1,137 @@
+"""The Neovim plugin by real keys: ghost text that follows what is typed, taken by word, line or whole."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from neovim import NEWEST, OLDEST, find
+from nvim_client import Nvim
+
+CLIENT = Path(__file__).parents[2] / "clients" / "nvim"
+
+pytestmark = pytest.mark.nvim
+
+INIT = """
+vim.o.swapfile = false
+vim.o.shada = ''
+vim.opt.runtimepath:append({client!r})
+vim.cmd('runtime plugin/midfill.lua')
+vim.g.asked = 0
+require('midfill').setup({{
+  cmd = {{ {python!r}, '-m', 'midfill_server', 'serve', '--model', {model!r} }},
+  settings = {{ engine = {{ hostLingerS = 0 }}, completion = {{ minConfidence = 0 }} }},
+}})
+local ask = require('midfill.client').ask
+require('midfill.client').ask = function(client, method, ...)
+  if method == 'textDocument/inlineCompletion' then vim.g.asked = vim.g.asked + 1 end
+  return ask(client, method, ...)
+end
+vim.api.nvim_create_autocmd('LspAttach', {{ callback = function() vim.g.attached = true end }})
+"""
+SAYS = "fake:text=turn first %2B second"
+
+
+@pytest.fixture(params=[NEWEST, OLDEST], ids=["newest", "oldest"])
+def program(request: pytest.FixtureRequest) -> Path:
+    found = find(request.param)
+    if found is None:
+        pytest.skip("this Neovim is not here; `make test` fetches it on Debian")
+    return found
+
+
+@pytest.fixture
+def says() -> str:
+    return SAYS
+
+
+@pytest.fixture
+def nvim(
+    tmp_path: Path, program: Path, says: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Nvim]:
+    monkeypatch.setenv("MIDFILL_STATE_DIR", str(tmp_path / "state"))
+    init, source = tmp_path / "init.lua", tmp_path / "add.py"
+    init.write_text(INIT.format(client=str(CLIENT), python=sys.executable, model=says))
+    source.write_text("def add(first, second):\n    pass\n")
+    editor = Nvim(program, init, source, tmp_path / "nvim.sock")
+    editor.wait_for(lambda: editor.lua("return vim.g.attached"))
+    yield editor
+    server = psutil.Process(editor.process.pid).children(recursive=True)
+    editor.quit()
+    _, alive = psutil.wait_procs(server, timeout=60)
+    assert not alive
+
+
+def typed(nvim: Nvim, keys: str = "2GS    re") -> str:
+    nvim.keys(keys)
+    return str(nvim.wait_for(nvim.ghost))
+
+
+def test_it_is_taken_by_word_then_whole_and_undone_apart(nvim: Nvim) -> None:
+    assert typed(nvim) == "turn first + second"
+    assert nvim.screen(2).endswith("        return first + second")
+    nvim.keys("<M-Right>")
+    nvim.wait_for(lambda: nvim.lines()[1] == "        return")
+    assert nvim.ghost() == " first + second"
+    nvim.keys("<M-Right>")
+    nvim.wait_for(lambda: nvim.lines()[1] == "        return first")
+    nvim.keys("<Tab>")
+    nvim.wait_for(lambda: nvim.lines()[1] == "        return first + second")
+    assert not nvim.ghost()
+    nvim.keys("<Esc>u")
+    nvim.wait_for(lambda: nvim.lines()[1] == "        return first")
+
+
+def test_what_is_typed_of_it_asks_nothing(nvim: Nvim) -> None:
+    typed(nvim)
+    asked = nvim.lua("return vim.g.asked")
+    nvim.keys("turn fi")
+    nvim.wait_for(lambda: nvim.ghost() == "rst + second")
+    assert nvim.lua("return vim.g.asked") == asked
+    nvim.keys("x")
+    nvim.wait_for(lambda: nvim.lua("return vim.g.asked") > asked)
+
+
+@pytest.mark.parametrize("says", ["fake:text=a = first%0A        return a"])
+def test_lines_are_drawn_below_and_taken_one_by_one(nvim: Nvim) -> None:
+    assert typed(nvim, "2GS    ") == "a = first\n        return a"
+    assert nvim.screen(3).endswith("        return a")
+    nvim.keys("<M-Down>")
+    nvim.wait_for(lambda: nvim.lines()[1] == "        a = first")
+    assert nvim.ghost() == "\n        return a"
+    nvim.keys("<M-Down>")
+    nvim.wait_for(lambda: nvim.lines()[1:] == ["        a = first", "        return a"])
+
+
+def test_dismissed_muted_and_asked_for_by_hand(nvim: Nvim) -> None:
+    typed(nvim)
+    nvim.keys("<C-]>")
+    nvim.wait_for(lambda: not nvim.ghost())
+    nvim.lua("vim.cmd('Midfill disable')")
+    asked = nvim.lua("return vim.g.asked")
+    nvim.keys("t")
+    nvim.wait_for(lambda: nvim.lines()[1].endswith("ret"))
+    nvim.keys("<BS>")
+    nvim.wait_for(lambda: nvim.lines()[1].endswith("re"))
+    assert nvim.lua("return vim.g.asked") == asked
+    nvim.keys("<M-\\>")
+    assert nvim.wait_for(nvim.ghost)
+    nvim.keys("<Esc>")
+    nvim.wait_for(lambda: not nvim.ghost())
+
+
+def test_a_key_without_ghost_text_does_what_it_did(nvim: Nvim) -> None:
+    nvim.lua("vim.cmd('Midfill disable')")
+    nvim.keys(":set noexpandtab<CR>2GSx<Tab>y")
+    nvim.wait_for(lambda: nvim.lines()[1] == "\tx\ty")
+
+
+def test_health_names_the_server(nvim: Nvim) -> None:
+    nvim.lua("vim.cmd('checkhealth midfill')")
+    report = "\n".join(nvim.wait_for(nvim.lines))
+    assert sys.executable in report
+    assert "A server runs for" in report
