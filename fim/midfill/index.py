@@ -49,7 +49,8 @@ class _File(NamedTuple):
 class Index:
     """The index of a workspace, open for reading. Any thread may ask it; questions take turns."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
+        """`path`: the index's file, which may come and go; none where no index is wanted."""
         self._path = path
         self._lock = threading.Lock()
         self._db: sqlite3.Connection | None = None
@@ -100,6 +101,8 @@ class Index:
                 self._close()
 
     def _open(self) -> sqlite3.Connection | None:
+        if self._path is None:
+            return None
         try:
             inode = os.stat(self._path).st_ino  # noqa: PTH116
         except OSError:

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
@@ -50,7 +51,7 @@ class Indexing:
         self._on_progress = on_progress
         self._folder = self._find_folder()
         self._path = index_path(self.workspace.roots, self._folder) if self._folder else None
-        self.index = Index(self._path or Path(os.devnull))
+        self.index = Index(self._path)
         self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
         # Lists of paths that the process has not said to be done.
@@ -136,6 +137,9 @@ class Indexing:
             stderr=asyncio.subprocess.DEVNULL,
             # Python looks for modules in the folder it is started in; an editor's may be anyone's work.
             cwd=path.parent,
+            # Windows' way of standing behind; elsewhere the process sees to it.
+            creationflags=getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0)
+            | getattr(subprocess, "CREATE_NO_WINDOW", 0),
         )
         assert process.stdin is not None
         assert process.stdout is not None

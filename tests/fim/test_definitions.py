@@ -112,6 +112,21 @@ def test_every_query_is_a_language_s_and_compiles(path: Path) -> None:
         ),
         pytest.param("cpp", '#include "a.hpp"', [("a.hpp", "*", "*")], id="cpp"),
         pytest.param("csharp", "using A.B;", [("A.B", "*", "*")], id="csharp"),
+        pytest.param(
+            "rust", "use a::b::{self, C};", [("a::b", "", "b"), ("a::b", "C", "C")], id="rust-self"
+        ),
+        pytest.param(
+            "ruby",
+            "require 'json'\nrequire_relative '../a/b'\nputs 'c'",
+            [("json", "*", "*"), ("../a/b", "*", "*")],
+            id="ruby",
+        ),
+        pytest.param(
+            "php",
+            "<?php\nuse A\\B\\C;\nuse A\\D as E;",
+            [("A\\B", "C", "C"), ("A", "D", "E")],
+            id="php",
+        ),
         pytest.param("lua", "local x = require 'y'", [], id="no-query"),
     ],
 )

@@ -326,6 +326,30 @@ def test_typescript(tree: Tree, imports: str, text: str, expected: list[str]) ->
             ["inc/store.h: int store_open(const char *path);"],
             id="c",
         ),
+        pytest.param(
+            "ruby",
+            {
+                "lib/store.rb": "class Store\n  def get\n  end\nend\n",
+                "bin/run.rb": "require_relative '../lib/store'\n",
+                "test/store.rb": "class Store\nend\n",
+            },
+            "bin/run.rb",
+            "Store.new",
+            ["lib/store.rb: class Store"],
+            id="ruby",
+        ),
+        pytest.param(
+            "php",
+            {
+                "app/Models/User.php": "<?php\nclass User {\n  public $a;\n}\n",
+                "old/User.php": "<?php\nclass User {\n}\n",
+                "app/Http/Run.php": "<?php\nuse App\\Models\\User;\n",
+            },
+            "app/Http/Run.php",
+            "new User()",
+            ["app/Models/User.php: class User {"],
+            id="php",
+        ),
     ],
 )
 def test_other_languages(

@@ -12,3 +12,4 @@
   argument: (scoped_use_list
     path: (_) @import.module
     list: (use_list (use_as_clause path: (identifier) @import.name alias: (_) @import.alias))))
+(use_declaration argument: (scoped_use_list path: (_) @import.module list: (use_list (self))))
