@@ -68,9 +68,7 @@ def facts_of(syntax: Syntax, start: int, end: int) -> CodeFacts:
             nodes = [node for node in nodes if _owner(node.parent, functions) == one]
         return tuple(dict.fromkeys(_cut(_one_line(node)) for node in nodes))
 
-    branches = [
-        node for node in found.get("branch", ()) if _owner(node.parent, functions) == one
-    ]
+    branches = [node for node in found.get("branch", ()) if _owner(node.parent, functions) == one]
     return CodeFacts(
         parameters=texts("parameter") if one else (),
         result=next(iter(texts("type")), "") if one else "",
@@ -78,9 +76,7 @@ def facts_of(syntax: Syntax, start: int, end: int) -> CodeFacts:
         raises=texts("raise"),
         calls=tuple(
             dict.fromkeys(
-                _cut(name)
-                for node in found.get("call", ())
-                if (name := _called(_one_line(node)))
+                _cut(name) for node in found.get("call", ()) if (name := _called(_one_line(node)))
             )
         ),
         writes=texts("write"),
@@ -198,7 +194,9 @@ def _called(text: str) -> str:
     """The name that a call says, without what earlier calls of a chain are given."""
     first, bracket, _ = text.partition("(")
     last = text.rpartition(")")[2]
-    return (f"…{last}" if last.startswith((".", "?.", "->", "::")) else first if not bracket else "").strip()
+    return (
+        f"…{last}" if last.startswith((".", "?.", "->", "::")) else first if not bracket else ""
+    ).strip()
 
 
 def _listed(texts: Sequence[str]) -> str:

@@ -24,10 +24,11 @@ from midfill.code_facts import facts_markdown, facts_of
 from midfill.edits import Change, minimal
 from midfill.engine import Engine, ModelInfo, Piece, Sampling, Usage
 from midfill.errors import EngineRefused
+from midfill.kept import Rules
 from midfill.languages import language
 from midfill.markdown import SafeMarkdown, code_span
 from midfill.subject import Subject
-from midfill.verification import Rules, Verdict, verified, verified_file
+from midfill.verification import Verdict, verified, verified_file
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -112,7 +113,9 @@ def refusal(task: Task, subject: Subject, *, has_model: bool) -> str:
     if task.needs_diagnostics and not subject.diagnostics:
         return "There is no problem reported here."
     if task.result == "file" and (subject.scope is None or not file_for_tests(subject)):
-        return "Tests are written for one function or class, in a language whose tests Midfill knows."
+        return (
+            "Tests are written for one function or class, in a language whose tests Midfill knows."
+        )
     return ""
 
 
@@ -245,7 +248,9 @@ async def _answer(
     model = await engine.info()
     n_tokens = len(await engine.tokenize(subject.text))
     # Half as much again as the rules let through, for fences and a sentence.
-    wanted = MAX_TOKENS_FILE if task.result == "file" else int(n_tokens * task.rules.most_size) + 256
+    wanted = (
+        MAX_TOKENS_FILE if task.result == "file" else int(n_tokens * task.rules.most_size) + 256
+    )
     prompt = await fitting_prompt(task, subject, engine, wanted, talk)
     thinks = "<think>" in model.chat_template
     room = model.n_ctx - len(prompt)

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from midfill.engine import Engine
+from midfill.engine import Engine, Role
 from midfill.errors import MidfillError
 from midfill.settings import Settings
 from midfill.syntax import Syntax, parse
@@ -16,7 +16,7 @@ from midfill_server.scheduler import Scheduler
 
 logger = logging.getLogger(__name__)
 
-OpenEngine = Callable[[Settings], Engine]
+OpenEngine = Callable[[Settings, Role], Engine]
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,15 @@ class Snapshot:
     encoding: Encoding
     settings: Settings
     engine: Engine
+
+
+@dataclass(frozen=True)
+class Explained:
+    """An explanation that can be read again by hovering over what it is about."""
+
+    text: str
+    """The lines as they were."""
+    markdown: str
 
 
 @dataclass
@@ -45,8 +54,11 @@ class Session:
     """Why no model can be used, in one sentence; empty while one can."""
     ended: bool = False
     """Whether the editor has said goodbye."""
+    explained: dict[str, Explained] = field(default_factory=dict)
+    """The last explanation in each document."""
     _trees: dict[str, tuple[Document, Syntax | None]] = field(default_factory=dict)
     _engine: Engine | None = None
+    _instruct: Engine | None = None
     _request_ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
     def open(self, document: Document) -> None:
@@ -65,7 +77,9 @@ class Session:
         """Forget a document and stop what runs for it."""
         self.documents.pop(uri, None)
         self._trees.pop(uri, None)
+        self.explained.pop(uri, None)
         self.scheduler.supersede(uri)
+        self.scheduler.supersede(instruct_key(uri))
 
     def snapshot(self, uri: str) -> Snapshot | None:
         """The frozen state that completing at a place of `uri` needs, or None if it is not open."""
@@ -78,8 +92,25 @@ class Session:
     def engine(self) -> Engine:
         """The engine, opened when it is first wanted."""
         if self._engine is None:
-            self._engine = self.open_engine(self.settings)
+            self._engine = self.open_engine(self.settings, "completion")
         return self._engine
+
+    @property
+    def can_instruct(self) -> bool:
+        """Whether the settings name something that may explain and edit."""
+        return bool(self.settings.instruct.model or self.settings.engine.urls)
+
+    @property
+    def instruct(self) -> Engine | None:
+        """The engine that explains and edits, opened when it is first wanted; None where the settings name none."""
+        if self._instruct is None and self.can_instruct:
+            self._instruct = self.open_engine(self.settings, "instruct")
+        return self._instruct
+
+    def parsed(self, uri: str) -> tuple[Document, Syntax | None] | None:
+        """A document and its tree, or None if it is not open."""
+        document = self.documents.get(uri)
+        return None if document is None else (document, self._tree(document))
 
     async def warm_up(self) -> None:
         """Load the model behind the editor's back; what a person must mend stands in `trouble` afterwards."""
@@ -97,9 +128,10 @@ class Session:
         """Stop all work and let the engine go."""
         self.ended = True
         self.scheduler.stop()
-        if self._engine is not None:
-            engine, self._engine = self._engine, None
-            await engine.close()
+        engines, self._engine, self._instruct = (self._engine, self._instruct), None, None
+        for engine in engines:
+            if engine is not None:
+                await engine.close()
 
     def _tree(self, document: Document) -> Syntax | None:
         """The document's tree, made from that of an earlier version: a key then costs what it touched."""
@@ -108,3 +140,8 @@ class Session:
             before = known[1] if known else None
             known = self._trees[document.uri] = (document, parse(document, before))
         return known[1]
+
+
+def instruct_key(uri: str) -> str:
+    """What the scheduler calls work on a document that is no completion."""
+    return f"instruct {uri}"
