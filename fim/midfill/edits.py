@@ -40,8 +40,6 @@ def minimal(subject: Subject, text: str) -> tuple[Change, ...]:
     """The changes of lines that make the subject read `text`, in order; other lines keep even their endings."""
     raw, base = subject.document.text[subject.start : subject.end], subject.start
     old = split_lines(raw)
-    if old[-1] == "" and len(old) > 1:
-        old.pop()  # `end` stands before an ending, so this happens for an empty last line only.
     starts = [base]
     for line in old:
         starts.append(starts[-1] + len(line))
@@ -85,25 +83,28 @@ def _trimmed(start: int, end: int, raw: str, base: int, fresh: str) -> Change:
 
 def _in_units_of(document: str, lines: list[str]) -> list[str]:
     """Lines indented by the document's unit where they are indented by another."""
-    wanted, used = _unit(document.splitlines()), _unit(lines)
-    if not wanted or not used or wanted == used:
+    wanted, used = _units(document.split("\n")), _units(lines)
+    if not wanted or not used or wanted[0] in used:
         return lines
+    width = len(used[0].expandtabs(_TAB))
     fitted_lines = []
     for line in lines:
         indent = _indent(line)
-        width = len(indent.expandtabs(len(used) if used != "\t" else 4))
-        levels, rest = divmod(width, len(used) if used != "\t" else 4)
-        fitted_lines.append(wanted * levels + " " * rest + line[len(indent) :])
+        levels, rest = divmod(len(indent.expandtabs(_TAB)), width)
+        fitted_lines.append(wanted[0] * levels + " " * rest + line[len(indent) :])
     return fitted_lines
 
 
-def _unit(lines: list[str]) -> str:
-    """What one level of indentation is: a tab, or the commonest step from a line to the next; nothing if unknown."""
+def _units(lines: list[str]) -> list[str]:
+    """What one level of indentation may be, the likeliest first: a tab, or the steps from a line to the next.
+
+    A step may also be that of a list in a comment, or of what hangs below a bracket.
+    """
     filled = [_indent(line) for line in lines if line.strip()]
     if any(indent.startswith("\t") for indent in filled):
-        return "\t"
-    steps = Counter(len(b) - len(a) for a, b in pairwise(filled) if 1 < len(b) - len(a) <= 8)
-    return " " * min(steps, key=lambda step: (-steps[step], step)) if steps else ""
+        return ["\t"]
+    steps = Counter(len(b) - len(a) for a, b in pairwise(filled) if 1 < len(b) - len(a) <= _MOST)
+    return [" " * step for step in sorted(steps, key=lambda step: (-steps[step], step))]
 
 
 def _indent(line: str) -> str:
@@ -141,5 +142,8 @@ def _rest_of_line(text: str, found: re.Match[str]) -> str:
     end = text.find("\n", found.end())
     return text[found.start() : len(text) if end < 0 else end]
 
+
+_TAB, _MOST = 4, 8
+"""Columns of a tab beside spaces, and of the widest level of indentation."""
 
 _QUOTED = re.compile(r"(\"\"\"|''').*?\1", re.DOTALL)

@@ -52,6 +52,11 @@ class Replacement:
     new: State
     rules: Rules
 
+    @property
+    def adds_imports(self) -> bool:
+        """Whether there are more imports than before. They belong to the head of the file, not to the subject."""
+        return len(self.new.syntax.imports()) > len(self.old.syntax.imports())
+
 
 @dataclass(frozen=True)
 class State:
@@ -75,6 +80,24 @@ class State:
             for one in self.syntax.definitions()
             if not self.start <= one.start < self.end
         ]
+
+    @cached_property
+    def literals_outside(self) -> list[tuple[int, int]]:
+        """The bytes of the comments and strings around the range, those after it counted from the text's end."""
+        first, last = self.syntax.byte_of(self.start), self.syntax.byte_of(self.end)
+        found = QueryCursor(self.syntax.grammar.places).captures(self.syntax.tree.root_node)
+        size = len(self.syntax.data)
+        return sorted(
+            (a, b) if a < first else (a - size, b - size)
+            for a, b in (node.byte_range for nodes in found.values() for node in nodes)
+            if a < first or b > last
+        )
+
+    @cached_property
+    def outermost(self) -> Counter[str]:
+        """The kinds of the outermost nodes in the range, comments aside."""
+        depth = min((item.depth for item in self.structure), default=0)
+        return Counter(item.kind for item in self.structure if item.depth == depth)
 
     @cached_property
     def signatures(self) -> dict[str, list[Definition]]:
@@ -135,12 +158,21 @@ class State:
         )
 
 
-def _keeps_what_is_around(change: Replacement) -> str:
-    old, new = change.old, change.new
-    reaches = old.outside != new.outside or (
-        old.syntax.place(old.end) == "code" and new.syntax.place(new.end) == "string"
-    )
-    return "it changes the meaning of what stands around it" if reaches else ""
+def _keeps_what_is_around(replacement: Replacement) -> str:
+    old, new = replacement.old, replacement.new
+    if old.outside != new.outside or old.literals_outside != new.literals_outside:
+        return "it changes the meaning of what stands around it"
+    return ""
+
+
+def _keeps_to_itself(replacement: Replacement) -> str:
+    if replacement.subject.scope is None:
+        return ""
+    old, new = replacement.old.outermost, replacement.new.outermost
+    added = new - old
+    if added and (not replacement.rules.adds or replacement.adds_imports):
+        return "it holds more than it was asked for"
+    return ""
 
 
 def _keeps_definitions(change: Replacement) -> str:
@@ -246,6 +278,7 @@ def _keeps_size(change: Replacement) -> str:
 
 CHECKS: tuple[Callable[[Replacement], str], ...] = (
     _keeps_what_is_around,
+    _keeps_to_itself,
     _keeps_definitions,
     _keeps_decorators,
     _keeps_code,

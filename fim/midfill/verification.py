@@ -99,7 +99,7 @@ def _without_echo(code: str, subject: Subject) -> str:
     alone = parse(Document.of(code, subject.document.language))
     assert alone is not None
     found = [one for one in alone.definitions() if one.name == subject.scope.name]
-    if len(found) != 1:
+    if len(found) != 1 or alone.byte_errors:
         return code
     document = alone.document
     first = attached_from(alone, document.line_of(found[0].start))
