@@ -59,7 +59,7 @@ def minimal(subject: Subject, text: str) -> tuple[Change, ...]:
         elif kind == "delete":
             before = starts[i - 1] + len(bare[i - 1]) if i else starts[i]
             changes.append(Change(before, subject.end, ""))
-    return tuple(changes)
+    return tuple(_joined(changes))
 
 
 def applied(text: str, changes: Iterable[Change]) -> str:
@@ -67,6 +67,18 @@ def applied(text: str, changes: Iterable[Change]) -> str:
     for change in sorted(changes, reverse=True):
         text = text[: change.start] + change.text + text[change.end :]
     return text
+
+
+def _joined(changes: Iterable[Change]) -> list[Change]:
+    """The changes with those that touch as one: of two at one place an editor could not tell the order."""
+    joined: list[Change] = []
+    for change in changes:
+        if joined and joined[-1].end == change.start:
+            before = joined.pop()
+            joined.append(Change(before.start, change.end, before.text + change.text))
+        else:
+            joined.append(change)
+    return joined
 
 
 def _trimmed(start: int, end: int, raw: str, base: int, fresh: str) -> Change:

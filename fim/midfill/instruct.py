@@ -357,5 +357,5 @@ _PARTS = ("snippets", "imports", "headers")
 """What goes into a prompt besides the subject, the first to go first where there is no room."""
 
 _TRIES = 2
-_TAIL_TOKENS = 4
-"""`<think>` and a line break at the end of a prompt, in tokens."""
+_TAIL_TOKENS = 16
+"""At the end of a prompt so many hold `<think>` and a line break, however a vocabulary cuts them."""

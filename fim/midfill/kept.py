@@ -278,9 +278,9 @@ def _keeps_size(change: Replacement) -> str:
 
 CHECKS: tuple[Callable[[Replacement], str], ...] = (
     _keeps_what_is_around,
-    _keeps_to_itself,
     _keeps_definitions,
     _keeps_decorators,
+    _keeps_to_itself,
     _keeps_code,
     _keeps_comments,
     _keeps_size,

@@ -31,7 +31,7 @@ def test_the_changes_make_the_text_and_touch_nothing_else(
     whole = applied(document.text, changes)
     assert unix(whole) == "\n".join([*before, *new, *([] if at_end else after)])
     for one, other in pairwise(changes):
-        assert one.end <= other.start
+        assert one.end < other.start
     # An inserted last line begins with the ending before it, so that nothing outside is written anew.
     assert all(subject.start <= change.start <= change.end for change in changes)
     assert all(change.end <= subject.end for change in changes)
