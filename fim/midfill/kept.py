@@ -93,11 +93,9 @@ class State:
             if a < first or b > last
         )
 
-    @cached_property
-    def outermost(self) -> Counter[str]:
-        """The kinds of the outermost nodes in the range, comments aside."""
-        depth = min((item.depth for item in self.structure), default=0)
-        return Counter(item.kind for item in self.structure if item.depth == depth)
+    def kinds_down_to(self, depth: int) -> Counter[tuple[int, str]]:
+        """Depth and kind of the nodes that stand no deeper than that, comments aside."""
+        return Counter((item.depth, item.kind) for item in self.structure if item.depth <= depth)
 
     @cached_property
     def signatures(self) -> dict[str, list[Definition]]:
@@ -166,13 +164,25 @@ def _keeps_what_is_around(replacement: Replacement) -> str:
 
 
 def _keeps_to_itself(replacement: Replacement) -> str:
-    if replacement.subject.scope is None:
+    scope = replacement.subject.scope
+    if scope is None:
         return ""
-    old, new = replacement.old.outermost, replacement.new.outermost
-    added = new - old
-    if added and (not replacement.rules.adds or replacement.adds_imports):
+    depth = _depth(replacement.old.syntax, scope.start, scope.end)
+    old, new = (state.kinds_down_to(depth) for state in (replacement.old, replacement.new))
+    if new - old and (not replacement.rules.adds or replacement.adds_imports):
         return "it holds more than it was asked for"
     return ""
+
+
+def _depth(syntax: Syntax, start: int, end: int) -> int:
+    """How many nodes hold the outermost one that stands between two offsets exactly."""
+    where = (syntax.byte_of(start), syntax.byte_of(end))
+    node = syntax.tree.root_node.descendant_for_byte_range(*where)
+    depths = []
+    while node is not None:
+        depths.append(node.byte_range == where)
+        node = node.parent
+    return len(depths) - 1 - max((idx for idx, is_it in enumerate(depths) if is_it), default=0)
 
 
 def _keeps_definitions(change: Replacement) -> str:
