@@ -324,7 +324,7 @@ def explained(client: LspClient, uri: str, where: Any = CARET) -> list[dict[str,
     """The notifications of an explanation, after its answer came."""
     asked = {"id": "x1", "textDocument": {"uri": uri}, "range": where}
     client.request("midfill/explain", asked)
-    parts = []
+    parts: list[dict[str, Any]] = []
     while True:
         try:
             message = client.notifications.get_nowait()

@@ -12,6 +12,8 @@ from urllib.parse import quote
 
 import pytest
 
+from gguf_models import tiny_model
+
 SHELF = (
     "class Shelf:\n"
     "    def count(self, limit):\n"
@@ -186,3 +188,25 @@ def test_usage(folder: Path, arguments: list[str], status: int, sentence: str) -
     assert done.returncode == status
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.model
+def test_a_real_model_in_the_host_is_asked(folder: Path) -> None:
+    template = "{% for message in messages %}{{ message.content }}{% endfor %}"
+    tiny_model(folder / "chat.gguf", chat_template=template)
+    tiny_model(folder / "base.gguf")
+    told = json.loads(
+        midfill(
+            "refactor", "shelf.py:4", "--task", "simplify", "--json", "--model", "chat.gguf"
+        ).stdout
+    )
+    # Its weights are random, so that nothing of what it says will do.
+    assert (told["outcome"], told["answers"]) == ("refused", 2)
+    assert told["tokens"]["generated"] > 0
+    # What the second question shares with the first is not read again.
+    assert told["tokens"]["reused"] > 100
+    done = midfill("explain", "shelf.py:4", "--model", "base.gguf")
+    assert done.returncode == 1
+    assert "Returns: `total`" in done.stdout
+    assert "has no chat template" in done.stderr
+    assert done.stderr.count("\n") == 1
