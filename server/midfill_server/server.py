@@ -23,16 +23,8 @@ from midfill_server.convert import (
     from_lsp_document,
     from_lsp_encoding,
 )
-from midfill_server.features.actions import (
-    ACTION_OPTIONS,
-    EXPLAIN_COMMAND,
-    REFACTOR_COMMAND,
-    code_actions,
-    refactor,
-    resolve,
-)
+from midfill_server.features import instruct
 from midfill_server.features.completion import completion, inline_completion
-from midfill_server.features.explain import EXPLAIN_REQUEST, explain, explain_for_hover, hover
 from midfill_server.options import settings_from_client
 from midfill_server.session import Session
 
@@ -108,19 +100,7 @@ def create_server(session: Session) -> MidfillServer:
     feature(lsp.TEXT_DOCUMENT_INLINE_COMPLETION, lsp.InlineCompletionOptions())(inline_completion)
     feature(lsp.TEXT_DOCUMENT_COMPLETION, lsp.CompletionOptions())(completion)
 
-    feature(lsp.TEXT_DOCUMENT_CODE_ACTION, ACTION_OPTIONS)(code_actions)
-    feature(lsp.CODE_ACTION_RESOLVE)(resolve)
-    feature(lsp.TEXT_DOCUMENT_HOVER)(hover)
-    feature(EXPLAIN_REQUEST)(explain)
-
-    # pygls reads the annotations of a command's handler, in which the server's type must be known.
-    @server.command(REFACTOR_COMMAND)
-    async def refactored(ls: MidfillServer, place: Any) -> Any:
-        return await refactor(ls, place)
-
-    @server.command(EXPLAIN_COMMAND)
-    async def explained(ls: MidfillServer, place: Any) -> None:
-        await explain_for_hover(ls, place)
+    instruct.register(server)
 
     @server.command(ACCEPTED_COMMAND)
     def accepted(ls: MidfillServer, request_id: str) -> None:

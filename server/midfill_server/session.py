@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from midfill.engine import Engine, Role
 from midfill.errors import MidfillError
-from midfill.settings import Settings
+from midfill.settings import EngineSettings, InstructSettings, Settings
 from midfill.syntax import Syntax, parse
 from midfill.text import Document, Edit, Encoding
 from midfill_server.scheduler import Scheduler
@@ -59,6 +59,8 @@ class Session:
     _trees: dict[str, tuple[Document, Syntax | None]] = field(default_factory=dict)
     _engine: Engine | None = None
     _instruct: Engine | None = None
+    _instruct_is: tuple[EngineSettings, InstructSettings] | None = None
+    """What it was opened for."""
     _request_ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
     def open(self, document: Document) -> None:
@@ -103,8 +105,13 @@ class Session:
     @property
     def instruct(self) -> Engine | None:
         """The engine that explains and edits, opened when it is first wanted; None where the settings name none."""
+        wanted = (self.settings.engine, self.settings.instruct)
+        if self._instruct is not None and self._instruct_is != wanted:
+            self.scheduler.meanwhile("closing", self._instruct.close())
+            self._instruct = None
         if self._instruct is None and self.can_instruct:
             self._instruct = self.open_engine(self.settings, "instruct")
+            self._instruct_is = wanted
         return self._instruct
 
     def parsed(self, uri: str) -> tuple[Document, Syntax | None] | None:

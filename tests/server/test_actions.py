@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import queue
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+from lsprotocol import types as lsp
 
 from lsp_client import TIMEOUT_S, LspClient
+from midfill.engine import Sampling
+from midfill.engines.fake import FakeEngine
+from midfill.errors import EngineGone
+from midfill.instruct import proposal, tasks
+from midfill.settings import InstructSettings, Settings
+from midfill.subject import subject_at
 from midfill.text import Document, Edit, Position
+from midfill_server.features.actions import code_actions
+from midfill_server.session import Session
 from scripted_answers import EVERY, Function
 
 SHELF = (
@@ -355,6 +366,24 @@ def test_an_explanation_streams_after_its_facts(client: LspClient) -> None:
     assert client.request("textDocument/hover", at)["result"] is None
 
 
+def test_hovering_over_explained_lines_that_moved(client: LspClient) -> None:
+    begin(client, "It sums.")
+    uri = "file:///work/a.py"
+    client.open(SHELF.replace("\n", "\r\n"), uri=uri)
+    lines = {"start": {"line": 4, "character": 0}, "end": {"line": 6, "character": 0}}
+    explained(client, uri, lines)
+    top = {"line": 0, "character": 0}
+    client.change(2, {"range": {"start": top, "end": top}, "text": "x = 1\r\n"}, uri=uri)
+    found = [
+        client.request(
+            "textDocument/hover",
+            {"textDocument": {"uri": uri}, "position": {"line": line, "character": 0}},
+        )["result"]
+        for line in range(12)
+    ]
+    assert [line for line, hover in enumerate(found) if hover] == [5, 6]
+
+
 def test_the_explanation_of_nothing_is_one_sentence(client: LspClient) -> None:
     begin(client)
     client.open("\n\nx = 1\n", uri="file:///work/a.py")
@@ -400,3 +429,60 @@ def test_a_model_without_a_chat_template_is_one_sentence(client: LspClient) -> N
     action = offered(client, "file:///work/a.py", only=["refactor.rewrite"])["Simplify"]
     assert resolved(client, action) is None
     assert told(client) == "The fake model refuses to load, as it was told to."
+
+
+def _here(engine: FakeEngine, model: str = "fake:") -> Any:
+    """A server's session without a server."""
+    session = Session(
+        lambda settings, role: engine, Settings(instruct=InstructSettings(model=model))
+    )
+    session.open(Document.of(SHELF, "python", uri="file:///work/a.py", version=1))
+    kinds = lsp.ClientCodeActionLiteralOptions(lsp.ClientCodeActionKindOptions([]))
+    action = lsp.CodeActionClientCapabilities(code_action_literal_support=kinds)
+    features = lsp.TextDocumentClientCapabilities(code_action=action)
+    client = lsp.ClientCapabilities(text_document=features)
+    return SimpleNamespace(session=session, client_capabilities=client)
+
+
+@pytest.mark.parametrize(
+    ("by_hand", "reads"),
+    [pytest.param(True, 1, id="menu"), pytest.param(False, 0, id="light-bulb")],
+)
+async def test_the_model_reads_while_the_menu_is_open(by_hand: bool, reads: int) -> None:
+    engine = FakeEngine(SHORT)
+    here = _here(engine)
+    at = lsp.Position(3, 9)
+    kind = lsp.CodeActionTriggerKind(2 - by_hand)
+    context = lsp.CodeActionContext([], trigger_kind=kind)
+    identifier = lsp.TextDocumentIdentifier("file:///work/a.py")
+    code_actions(here, lsp.CodeActionParams(identifier, lsp.Range(at, at), context))
+    for _ in range(1000 if by_hand else 20):
+        if not engine.usages:
+            await asyncio.sleep(0.01)  # The chat template runs in a thread.
+    assert [asked.sampling.max_tokens for asked in engine.requests] == [0] * reads
+    # What is asked then begins with what was read.
+    document, syntax = here.session.parsed("file:///work/a.py")
+    offset = SHELF.index("total")
+    subject = subject_at(document, syntax, offset, offset)
+    assert subject is not None
+    await proposal(tasks()["simplify"], subject, engine)
+    assert (engine.usages[-1].tokens_reused > 300) == by_hand
+
+
+async def test_another_instruct_model_takes_the_place_of_the_first() -> None:
+    first, second = FakeEngine(), FakeEngine()
+    engines = iter((first, second))
+    session = Session(
+        lambda settings, role: next(engines), Settings(instruct=InstructSettings(model="fake:1"))
+    )
+    assert session.instruct is session.instruct is first
+    session.settings = Settings(instruct=InstructSettings(model="fake:2"))
+    assert session.instruct is second
+    for _ in range(5):
+        await asyncio.sleep(0)
+    with pytest.raises(EngineGone):
+        async for _ in first.generate([1], Sampling(1)):
+            pass
+    session.settings = Settings()
+    assert session.instruct is None
+    assert not session.can_instruct

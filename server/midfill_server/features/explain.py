@@ -67,13 +67,15 @@ async def explain_for_hover(ls: MidfillServer, told: Any) -> None:
 def hover(ls: MidfillServer, params: lsp.HoverParams) -> lsp.Hover | None:
     """Answer `textDocument/hover` with the explanation of what stands there, if it was asked for and still holds."""
     uri = params.text_document.uri
-    known = ls.session.explained.get(uri)
-    if known is None:
+    known, document = ls.session.explained.get(uri), ls.session.documents.get(uri)
+    if known is None or document is None:
         return None
-    subject = subject_in(ls, uri, lsp.Range(params.position, params.position))
-    if subject is None or subject.text != known.text:
-        return None
-    return lsp.Hover(lsp.MarkupContent(lsp.MarkupKind.Markdown, known.markdown))
+    wanted, at = known.text.split("\n"), params.position.line
+    for first in range(max(0, at - len(wanted) + 1), at + 1):
+        lines = document.lines[first : first + len(wanted)]
+        if [line.rstrip("\r\n") for line in lines] == wanted:
+            return lsp.Hover(lsp.MarkupContent(lsp.MarkupKind.Markdown, known.markdown))
+    return None
 
 
 async def _explained(
