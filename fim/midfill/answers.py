@@ -91,7 +91,9 @@ def blocks_of(answer: str) -> list[Block]:
         else:
             code.append(line)
     if fence:
-        blocks.append(_block(code, closed=False))
+        # Python's grammar takes a fence that is too short for a string.
+        whole = _SHORT_FENCE.sub("\n", "\n".join(code))
+        blocks.append(_block(whole.split("\n"), closed=False))
     return [block for block in blocks if block.code.strip()]
 
 
@@ -124,6 +126,7 @@ def _block(lines: list[str], *, closed: bool) -> Block:
 
 _OPEN, _CLOSE = "<think>", "</think>"
 _OPENING = re.compile(r"(?P<fence>`{3,}|~{3,})[ \t]*[\w+#.-]{0,20}[ \t]*$")
+_SHORT_FENCE = re.compile(r"\n\s*[`~]{1,2}\s*\Z")
 _DOTS = re.compile(r"(?:pass\s*#\s*)?(?:\.{3,}|…)[,;]?")
 _ELLIPSIS = re.compile(r"^(?:\.{3,}|…)|(?:\.{3,}|…)$")
 _PHRASE = re.compile(

@@ -169,7 +169,10 @@ def _keeps_to_itself(replacement: Replacement) -> str:
         return ""
     depth = _depth(replacement.old.syntax, scope.start, scope.end)
     old, new = (state.kinds_down_to(depth) for state in (replacement.old, replacement.new))
-    if new - old and (not replacement.rules.adds or replacement.adds_imports):
+    added = new - old
+    # A definition may be added, a statement that runs when the file is loaded may not.
+    runs = any(kind == "expression_statement" for _, kind in added)
+    if added and (not replacement.rules.adds or replacement.adds_imports or runs):
         return "it holds more than it was asked for"
     return ""
 

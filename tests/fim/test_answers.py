@@ -20,6 +20,7 @@ from midfill.languages import language
             "```\na\n```\n~~~\nb\n~~~", [Block("a\n", True), Block("b\n", True)], id="two"
         ),
         pytest.param("```\n  a\n b", [Block("  a\n b\n", False)], id="not-closed"),
+        pytest.param("```\nx = 1\n``\n", [Block("x = 1\n", False)], id="closed-too-short"),
         pytest.param("````\n```\n````", [Block("```\n", True)], id="longer-fence"),
         pytest.param("```\na```", [Block("a\n", True)], id="glued"),
         pytest.param("```\r\na\r\n```", [Block("a\n", True)], id="windows"),

@@ -145,6 +145,21 @@ async def test_an_answer_is_about_as_much_as_it_replaces(answer: str, reason: st
 
 
 @pytest.mark.parametrize(
+    ("added", "reason"),
+    [
+        pytest.param("\n\ndef half(b):\n    return b\n", "", id="a-function"),
+        pytest.param("\n\nwork(1)\n", "more than it was asked for", id="a-call"),
+        pytest.param("\nimport sys\n", "more than it was asked for", id="an-import"),
+    ],
+)
+async def test_only_definitions_are_added_where_some_may_be(added: str, reason: str) -> None:
+    subject = subject_of(f"{LONG}\n\ny = work(2)\n", "python", "return a")
+    made = await proposal(tasks()["extract"], subject, FakeEngine(f"```\n{LONG}{added}```"))
+    assert reason in made.reason
+    assert bool(made.changes) == (reason == "")
+
+
+@pytest.mark.parametrize(
     ("instruction", "allowed"),
     [
         pytest.param("Rename the parameter limit to most.", True, id="asked"),

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from lsprotocol import types as lsp
@@ -334,4 +334,4 @@ def _uri_for_tests(subject: Subject) -> str:
 
 
 def _exists(uri: str) -> bool:
-    return Path(url2pathname(unquote(urlsplit(uri).path))).exists()
+    return Path(url2pathname(urlsplit(uri).path)).exists()
