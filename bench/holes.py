@@ -13,16 +13,18 @@ import json
 import os
 import platform
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
 import click
+from bench.baselines.policy import OpenFile
+from bench.holes_crossfile import cut_across_files
 from bench.holes_items import KINDS, Hole, Kind, Source, cut_holes, held_out_sources, sources_in
 from bench.holes_scoring import CONFIDENT_SHARES, Score, confident, lead, score, summary
-from bench.holes_systems import SYSTEMS, Answer, Completer
+from bench.holes_systems import PARTS, SYSTEMS, Answer, Completer, System, left_out
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -32,6 +34,7 @@ from midfill.engine import Engine, ModelInfo
 from midfill.engines.fake import FAKE_SCHEME, FakeEngine
 from midfill.errors import MidfillError
 from midfill.settings import CompletionSettings, EngineSettings, Settings
+from midfill.snippets import Snippet
 from midfill.syntax import parse
 from midfill.text import Document
 from midfill.version import __version__
@@ -41,6 +44,12 @@ RESULTS = Path(__file__).resolve().parent / "results"
 
 BASELINE = "copy"
 """The system that the others are compared with, hole by hole."""
+
+WITHOUT = "midfill-without-"
+"""Begins the names of systems that lack a part of the product."""
+
+SEEN_LINES = 64
+"""Of another open file; as many as the largest chunk that a baseline takes."""
 
 ONE_LINE: tuple[Kind, ...] = ("line", "inline", "expression")
 """The kinds that are pooled to see what a gate would do, which does not know the kind either."""
@@ -85,20 +94,35 @@ async def fill(
 ) -> list[Filled]:
     """Every hole filled by every system."""
     completer = Completer(engine, settings)
-    chosen = {name: SYSTEMS[name](completer) for name in systems}
+    chosen = {name: system_of(name)(completer) for name in systems}
     filled = []
     for hole in progress.track(holes, description="Filling holes"):
         context = context_of(hole)
         for name, system in chosen.items():
-            answer = await system.answer(context)
+            answer = await system.answer(context, hole.others)
             filled.append(Filled(hole, name, answer, score(hole, context, answer)))
     return filled
+
+
+def system_of(name: str) -> Callable[[Completer], System]:
+    """A system by its name: one of `SYSTEMS`, or `midfill-without-` and one of `PARTS`."""
+    part = name.removeprefix(WITHOUT)
+    return left_out(part) if part != name else SYSTEMS[name]
 
 
 def context_of(hole: Hole) -> CompletionContext:
     """What a server knows at the caret. The kind of the hole is not part of it."""
     document = Document.of(hole.prefix + hole.suffix, "python")
-    return gather(document, len(hole.prefix), parse(document))
+    snippets = tuple(snippet_of(other) for other in hole.others)
+    path = hole.source.partition("/")[2]
+    return gather(document, len(hole.prefix), parse(document), path, snippets)
+
+
+def snippet_of(other: OpenFile) -> Snippet:
+    """What a person saw of another file: the lines around the caret there."""
+    lines = other.text.splitlines(keepends=True)
+    seen = lines[max(0, other.line_idx - SEEN_LINES // 2) :][:SEEN_LINES]
+    return Snippet(other.path, "".join(seen))
 
 
 def summaries(filled: Sequence[Filled], seed: int) -> dict[str, dict[str, Any]]:
@@ -126,10 +150,7 @@ def table_of(kinds: Mapping[str, Mapping[str, Any]]) -> Table:
             exact, line_exact, precision = (
                 _with_interval(found[metric]) for metric in ("exact", "line_exact", "precision")
             )
-            rest = (
-                _percent(found[metric]["value"])
-                for metric in ("similarity", "shown", "valid", "parses", "stopped", "saved")
-            )
+            rest = (_percent(found[metric]["value"]) for metric in _SHARES)
             speed = (
                 f"{found[cost]['p50']:.0f}/{found[cost]['p95']:.0f}"
                 for cost in ("ms", "tokens_evaluated", "tokens_generated")
@@ -246,7 +267,21 @@ def open_here(settings: EngineSettings) -> Engine:
 )
 @click.option("--per-kind", type=click.IntRange(1), default=200, show_default=True)
 @click.option("--kind", "kinds", type=click.Choice(KINDS), multiple=True, help="Default: all.")
-@click.option("--system", "systems", type=click.Choice(list(SYSTEMS)), multiple=True)
+@click.option(
+    "--system",
+    "--systems",
+    "systems",
+    type=click.Choice(list(SYSTEMS)),
+    multiple=True,
+    help="Default: all.",
+)
+@click.option(
+    "--without",
+    "parts",
+    type=click.Choice(PARTS),
+    multiple=True,
+    help="Fill them also without this part of the product, to see what it contributes.",
+)
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--threads", type=click.IntRange(0), default=1, show_default=True)
 @click.option("--prefix-tokens", type=click.IntRange(1), default=_DEFAULTS.max_prefix_tokens)
@@ -265,6 +300,7 @@ def main(
     per_kind: int,
     kinds: tuple[Kind, ...],
     systems: tuple[str, ...],
+    parts: tuple[str, ...],
     seed: int,
     threads: int,
     prefix_tokens: int,
@@ -277,7 +313,10 @@ def main(
     show: int,
 ) -> None:
     """Cut the holes, fill them, print and keep the figures."""
-    holes = cut_holes(_sources(folders), per_kind, seed, kinds or KINDS)
+    sources = _sources(folders)
+    holes = cut_holes(sources, per_kind, seed, kinds or KINDS)
+    if not kinds or "crossfile" in kinds:
+        holes += cut_across_files(sources, per_kind, seed)
     if not holes:
         raise click.ClickException("There are no Python files here that holes could be cut into.")
     settings = Settings(
@@ -295,7 +334,8 @@ def main(
 
     async def bench(progress: Progress) -> tuple[dict[str, Any], list[Filled]]:
         engine = open_here(settings.engine)
-        return await run(engine, settings, holes, systems or tuple(SYSTEMS), seed, progress)
+        asked = (*(systems or SYSTEMS), *(WITHOUT + part for part in parts))
+        return await run(engine, settings, holes, asked, seed, progress)
 
     try:
         with Progress(console=Console(stderr=True), transient=True) as progress:
@@ -346,6 +386,7 @@ def _with_interval(share: Mapping[str, float | None]) -> str:
     return f"{_percent(share['value'])} ({_percent(share['low'])}–{_percent(share['high'])})"
 
 
+_SHARES = ("similarity", "shown", "kept", "adds_error", "repeats", "stopped")
 _COLUMNS = (
     "kind",
     "system",
@@ -354,10 +395,10 @@ _COLUMNS = (
     "precision",
     "similar",
     "shown",
-    "valid",
-    "parses",
+    "kept",
+    "adds error",
+    "repeats",
     "stopped",
-    "saved",
     "ms p50/p95",
     "evaluated",
     "generated",
