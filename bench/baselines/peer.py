@@ -2,7 +2,8 @@
 
 `/infill` lays a prompt out as PSM: chunks, then BOS and the prefix, the caret's line behind it, and the suffix
 (`format_prompt_infill`, tools/server/server-common.cpp). Of a batch of 1024 tokens the prefix gets 3/4 and the
-suffix the rest; chunks may fill the window but for that batch and twice the answer. Chunks stand behind the
+suffix the rest; chunks may fill the window but for that batch and the answer. In a window that is too small for both
+(the embedded models') chunks get at most half, where the server would give them nothing. Chunks stand behind the
 family's file token, or behind a line `--- snippet ---` where it has none, and even in front of BOS. A model whose file
 says that it was trained suffix first (`midfill.layouts`, the embedded ones) is asked in that order, chunks in front
 all the same: in PSM it would say nothing of use, and no figure would be worth reading.
@@ -20,6 +21,7 @@ from bench.baselines.policy import Ask, Policy
 from midfill.context import CompletionContext
 from midfill.engine import Engine, ModelInfo, Sampling, StopReason, Usage
 from midfill.formats import PromptFormat, Tokenize, format_of
+from midfill.prompt import CONTROL_TOKENS
 
 BATCH_TOKENS = 1024
 """What llama.cpp's presets for these plug-ins set (`--fim-qwen-7b-default` and the like)."""
@@ -63,16 +65,16 @@ async def lay_out(
 ) -> list[int]:
     """The whole prompt; it fits the model's window."""
     layout = prompt_format.layout("psm")
-    batch = min(BATCH_TOKENS, model.n_ctx // 2)
+    room = model.n_ctx - ask.max_tokens - CONTROL_TOKENS
+    extra = await _extra(ask, prompt_format, tokenize)
+    batch = min(BATCH_TOKENS, room - min(len(extra), room // 2))
     prefix = await prompt_format.encode("PREFIX", ask.prefix, tokenize)
     suffix = await prompt_format.encode("SUFFIX", ask.suffix, tokenize)
     parts = {"PREFIX": prefix[-(3 * batch // 4) :], "SUFFIX": suffix[: batch // 4 - 2]}
     ids = prompt_format.lay_out(layout, parts)
     if ask.clipped and layout == "psm":
         ids = [token for token in ids if token != prompt_format.ids["prefix"]]
-    n_extra = max(0, model.n_ctx - batch - 2 * ask.max_tokens)
-    extra = await _extra(ask, prompt_format, tokenize)
-    return [*extra[max(0, len(extra) - n_extra) :], *ids]
+    return [*extra[max(0, len(extra) - (room - batch)) :], *ids]
 
 
 async def _extra(ask: Ask, prompt_format: PromptFormat, tokenize: Tokenize) -> list[int]:
