@@ -44,7 +44,7 @@ class LlamaVim:
 
     def ask(self, context: CompletionContext, others: Sequence[OpenFile]) -> Ask:
         """The lines around the caret, and the ring."""
-        above, head, tail, below = _place(context)
+        above, head, tail, below = place_of(context)
         if not (head + tail).strip():
             head = tail = ""
         prefix = "".join(f"{line}\n" for line in above[-N_PREFIX_LINES:]) or "\n"
@@ -53,21 +53,21 @@ class LlamaVim:
 
     def ring(self, context: CompletionContext, others: Sequence[OpenFile]) -> tuple[Snippet, ...]:
         """The chunks that a visit to each of the other files, in order, leaves, and then a jump to this place."""
-        above, head, tail, below = _place(context)
+        above, head, tail, below = place_of(context)
         rng = random.Random(f"{self.seed}/{context.path}/{context.offset}")
         ring: list[Snippet] = []
         for other in others:
             lines = other.text.split("\n")
-            around = _around(lines, other.line_idx)
+            visited = around(lines, other.line_idx)
             # Once when it is entered and once when it is left.
             for _ in range(2):
-                _pick(ring, other.path, around, rng, evicts=True)
+                pick(ring, other.path, visited, rng, evicts=True)
         far = above[max(0, len(above) - SCOPE_LINES) : max(0, len(above) - N_PREFIX_LINES + 1)]
-        _pick(ring, context.path, far, rng, evicts=False)
+        pick(ring, context.path, far, rng, evicts=False)
         under = below[N_SUFFIX_LINES - 1 : N_SUFFIX_LINES + CHUNK_LINES]
-        _pick(ring, context.path, under, rng, evicts=False)
-        here = _around([*above, head + tail, *below], len(above))
-        near = _cut(here, rng)
+        pick(ring, context.path, under, rng, evicts=False)
+        here = around([*above, head + tail, *below], len(above))
+        near = cut(here, rng)
         kept = [
             chunk
             for idx, chunk in enumerate(ring[-RING_CHUNKS:])
@@ -77,7 +77,7 @@ class LlamaVim:
 
     def end(self, said: str, context: CompletionContext) -> int | None:
         """Where a later line stands less deep than the caret's."""
-        _, head, tail, _ = _place(context)
+        _, head, tail, _ = place_of(context)
         line = head + tail
         n_indent = len(line) - len(line.lstrip(" \t")) if line.strip() else 0
         for match in re.finditer(r"\n([ \t]*)(?=[^ \t])", said) if n_indent else ():
@@ -87,7 +87,7 @@ class LlamaVim:
 
     def shown(self, said: str, context: CompletionContext) -> Shown:
         """What is not discarded as a repetition of what stands below."""
-        _, head, tail, below = _place(context)
+        _, head, tail, below = place_of(context)
         lines = said.split("\n")
         while lines and not lines[-1]:
             lines.pop()
@@ -108,6 +108,44 @@ def similarity(ours: Iterable[str], theirs: Iterable[str]) -> float:
     return 2 * sum(word in known for word in second) / (len(first) + len(second))
 
 
+def pick(
+    ring: list[Snippet], path: str, lines: Sequence[str], rng: random.Random, *, evicts: bool
+) -> None:
+    if len(lines) < MIN_CHUNK_LINES:
+        return
+    chunk = list(lines) if len(lines) + 1 < CHUNK_LINES else cut(lines, rng)
+    text = "\n".join(chunk) + "\n"
+    if any(known.text == text for known in ring):
+        return
+    for idx in range(len(ring) - 1, 0, -1):
+        if similarity(ring[idx].text.split("\n"), chunk) > TWIN:
+            if not evicts:
+                return
+            del ring[idx]
+    ring.append(Snippet(path, text))
+
+
+def cut(lines: Sequence[str], rng: random.Random) -> list[str]:
+    """Half a chunk's lines and one more, from a random line."""
+    half = CHUNK_LINES // 2
+    start = rng.randint(0, max(0, len(lines) - half))
+    return list(lines[start : start + half + 1])
+
+
+def around(lines: Sequence[str], line_idx: int) -> Sequence[str]:
+    """Half a chunk's lines on both sides of one."""
+    return lines[max(0, line_idx - CHUNK_LINES // 2) : line_idx + CHUNK_LINES // 2 + 1]
+
+
+def place_of(context: CompletionContext) -> tuple[list[str], str, str, list[str]]:
+    """Whole lines above, the caret's line on its left and its right, whole lines below."""
+    *above, head = context.prefix.split("\n")
+    tail, *below = context.suffix.split("\n")
+    if below and not below[-1]:
+        below.pop()  # What ends with a line ending has no more lines to an editor of Vim's kind.
+    return above, head, tail, below
+
+
 def _repeats(lines: Sequence[str], head: str, tail: str, below: Sequence[str]) -> bool:
     if len(lines) > 1 and not lines[0] and list(lines[1:]) == list(below[: len(lines) - 1]):
         return True
@@ -120,40 +158,3 @@ def _repeats(lines: Sequence[str], head: str, tail: str, below: Sequence[str]) -
     if len(lines) == 2:
         return bool(after) and after[0].startswith(lines[1])
     return list(lines[1:]) == list(after[: len(lines) - 1])
-
-
-def _pick(
-    ring: list[Snippet], path: str, lines: Sequence[str], rng: random.Random, *, evicts: bool
-) -> None:
-    if len(lines) < MIN_CHUNK_LINES:
-        return
-    chunk = list(lines) if len(lines) + 1 < CHUNK_LINES else _cut(lines, rng)
-    text = "\n".join(chunk) + "\n"
-    if any(known.text == text for known in ring):
-        return
-    for idx in range(len(ring) - 1, 0, -1):
-        if similarity(ring[idx].text.split("\n"), chunk) > TWIN:
-            if not evicts:
-                return
-            del ring[idx]
-    ring.append(Snippet(path, text))
-
-
-def _cut(lines: Sequence[str], rng: random.Random) -> list[str]:
-    """Half a chunk's lines and one more, from a random line."""
-    half = CHUNK_LINES // 2
-    start = rng.randint(0, max(0, len(lines) - half))
-    return list(lines[start : start + half + 1])
-
-
-def _around(lines: Sequence[str], line_idx: int) -> Sequence[str]:
-    return lines[max(0, line_idx - CHUNK_LINES // 2) : line_idx + CHUNK_LINES // 2 + 1]
-
-
-def _place(context: CompletionContext) -> tuple[list[str], str, str, list[str]]:
-    """Whole lines above, the caret's line on its left and its right, whole lines below."""
-    *above, head = context.prefix.split("\n")
-    tail, *below = context.suffix.split("\n")
-    if below and not below[-1]:
-        below.pop()  # What ends with a line ending has no more lines to an editor of Vim's kind.
-    return above, head, tail, below
