@@ -101,6 +101,11 @@ class Completer:
         self._context: CompletionContext | None = None
         self._last: tuple[Completion, float, dict[str, float]] | None = None
 
+    @property
+    def pieces(self) -> list[Piece]:
+        """What the model said last."""
+        return self._engine.pieces
+
     async def completion(
         self, context: CompletionContext
     ) -> tuple[Completion, float, dict[str, float]]:
@@ -154,6 +159,17 @@ class ModelRaw:
         return Answer(text, ms, generation=text, usage=found.usage, confidence=confidence)
 
 
+class Again(RecordingEngine):
+    """An `Engine` that says once more what was recorded, at no cost."""
+
+    async def generate(
+        self, prompt: Sequence[int], sampling: Sampling
+    ) -> AsyncGenerator[Piece, None]:
+        """The pieces of the last generation."""
+        for piece in self.pieces:
+            yield piece
+
+
 class WithoutFilter:
     """The same generation through all filters but one: what that one contributes."""
 
@@ -162,11 +178,12 @@ class WithoutFilter:
 
     async def answer(self, context: CompletionContext, others: Sequence[OpenFile] = ()) -> Answer:
         """What the other filters leave."""
-        found, ms, confidence = await self._completer.completion(context)
+        said, ms, confidence = await self._completer.completion(context)
+        again = Again(self._completer.engine)
+        again.pieces = self._completer.pieces
         with without_filter(self._name):
-            text = filters.filtered(found.generation, context)
-        said = found.generation
-        return Answer(text, ms, generation=said, usage=found.usage, confidence=confidence)
+            found = await complete(context, again, self._completer.settings)
+        return Answer(found.text, ms, said.generation, said.usage, confidence, found.n_replaced)
 
 
 class WithoutHealing(Midfill):

@@ -160,20 +160,27 @@ class TraceModel:
             await asyncio.sleep(seconds)
 
     def _slot_for(self, prompt: list[int], instead: list[int]) -> tuple[list[int], list[int], bool]:
-        """The slot with the longest common prefix, or the one used longest ago; of two layouts the cheaper one."""
-        found = [
-            (len(asked) - _n_shared(slot, asked), asked is instead, idx, slot, asked)
-            for asked in (prompt, instead)
-            if asked
-            for idx, slot in enumerate(self._slots)
-        ]
-        n_new, is_instead, idx, slot, asked = min(found, key=lambda one: one[:3])
-        if n_new > len(asked) // 2:
-            # Too little is shared to give up what the slot holds.
-            idx, is_instead, asked = 0, False, prompt
-            slot = self._slots[0]
+        """A slot that holds the longest common prefix, and which of two layouts is read there.
+
+        The other layout where it needs less than half; a slot of its own with the prefix in it where little is shared:
+        both as our engine has it.
+        """
+        idx, n_shared = self._nearest(prompt)
+        took_instead = False
+        if instead:
+            other_idx, n_other = self._nearest(instead)
+            if len(instead) - n_other < (len(prompt) - n_shared) / 2:
+                idx, n_shared, prompt, took_instead = other_idx, n_other, instead, True
+        if n_shared < len(prompt) // 2:
+            self._slots[0][:] = self._slots[idx][:n_shared]
+            idx = 0
         self._slots.append(self._slots.pop(idx))
-        return slot, asked, is_instead
+        return self._slots[-1], prompt, took_instead
+
+    def _nearest(self, prompt: list[int]) -> tuple[int, int]:
+        shared = [(_n_shared(slot, prompt), idx) for idx, slot in enumerate(self._slots)]
+        n_shared, idx = max(shared, key=lambda found: (found[0], -found[1]))
+        return idx, n_shared
 
     def _drawn(self, prefix: str, suffix: str) -> tuple[str, float]:
         """What is said at a place, always the same, and how sure of it the model is."""

@@ -21,7 +21,12 @@ ROWS = (
         "time_to_show_ms.p99",
     ),
     ("answer p50 / p99, ms", "answer_ms.p50", "answer_ms.p99"),
-    ("shown after a key", "shown_share"),
+    ("answer that was there already p50 / p99, ms", "ready_ms.p50", "ready_ms.p99"),
+    (
+        "keys after which something new is shown / at which something stands",
+        "shown_share",
+        "standing_share",
+    ),
     ("precision of what is shown", "precision"),
     ("kept characters", "kept_share"),
     ("flicker per 100 keys", "flicker_per_100_keys"),

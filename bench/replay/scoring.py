@@ -21,6 +21,7 @@ def figures(record: Record) -> dict[str, Any]:
     n_typed = sum(len(key.typed) for key in trace.keys)
     n_kept = kept_chars(record, typed_next)
     answered = [asked for asked in record.asked if asked.answered_ms is not None]
+    kinds = kinds_of(record)
     found: dict[str, Any] = {
         "trace": trace.name,
         "policy": record.policy,
@@ -34,6 +35,7 @@ def figures(record: Record) -> dict[str, Any]:
         ),
         "shown": len(told),
         "shown_share": _share(len({display.key_idx for display in told}), n_keys),
+        "standing_share": _share(sum(map(bool, record.standing)), n_keys),
         "precision": _share(len(right), len(told)),
         "kept_chars": n_kept,
         "kept_share": _share(n_kept, n_typed),
@@ -41,7 +43,14 @@ def figures(record: Record) -> dict[str, Any]:
         "stale_shown": sum(display.stale for display in record.displays),
         "time_to_show_ms": spread([d.at_ms - record.key_ms[d.key_idx] for d in told]),
         "answer_ms": spread([(asked.answered_ms or 0.0) - asked.at_ms for asked in answered]),
-        "kinds": dict(sorted(Counter(kinds_of(record)).items())),
+        "ready_ms": spread(
+            [
+                (asked.answered_ms or 0.0) - asked.at_ms
+                for asked, kind in zip(answered, kinds, strict=True)
+                if kind in ("again", "typed", "ahead")
+            ]
+        ),
+        "kinds": dict(sorted(Counter(kinds).items())),
         "reused_in_runs": reused_in_runs(record),
         "initialize_ms": record.initialize_ms,
         "lag_ms": spread(record.lag_ms),

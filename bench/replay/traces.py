@@ -35,6 +35,8 @@ AHEAD_CHARS, AHEAD_KEYS = 200, 300
 TYPO_SHARE = 0.03
 """Of generated keys, those that are wrong and are taken back; a trace has 3 to 8 % deletions within runs."""
 MAX_SPAN_LINES = 4
+SPARE = 1.5
+"""Characters taken out of a file for each key that is wanted: white space at the start of a line needs none."""
 
 
 class Patch(NamedTuple):
@@ -202,7 +204,7 @@ def _spans(text: str, n_chars: int, rng: random.Random) -> list[tuple[int, int]]
     n_taken = 0
     for idx in order:
         stop = min(len(lines), idx + rng.randint(1, MAX_SPAN_LINES))
-        if n_taken >= n_chars or taken & set(range(idx - 1, stop + 1)):
+        if n_taken >= SPARE * n_chars or taken & set(range(idx - 1, stop + 1)):
             continue
         taken |= set(range(idx, stop))
         begin = starts[idx] + len(lines[idx]) - len(lines[idx].lstrip())
