@@ -14,7 +14,7 @@ import os
 import platform
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +24,7 @@ from bench.baselines.policy import OpenFile
 from bench.holes_crossfile import cut_across_files
 from bench.holes_items import KINDS, Hole, Kind, Source, cut_holes, held_out_sources, sources_in
 from bench.holes_scoring import CONFIDENT_SHARES, Score, confident, lead, score, summary
-from bench.holes_systems import PARTS, SYSTEMS, Answer, Completer, System, left_out
+from bench.holes_systems import PARTS, SHOW_ALL, SYSTEMS, Answer, Completer, System, left_out
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -321,14 +321,13 @@ def main(
         raise click.ClickException("There are no Python files here that holes could be cut into.")
     settings = Settings(
         EngineSettings(model=model or str(embedded_model()), n_threads=threads),
-        CompletionSettings(
+        replace(
+            SHOW_ALL,
             max_prefix_tokens=prefix_tokens,
             max_suffix_tokens=suffix_tokens,
             layout=layout,
             healing=healing,
             copying=copying,
-            # Everything is wanted here; what the gate lets through is a system of its own.
-            min_confidence=0.0,
         ),
     )
 

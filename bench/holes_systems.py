@@ -26,6 +26,9 @@ from midfill.context import CompletionContext
 from midfill.engine import Engine, ModelInfo, Piece, Sampling, Usage
 from midfill.settings import CompletionSettings
 
+SHOW_ALL = CompletionSettings(min_confidence=0.0)
+"""The defaults, but for the gate: everything is wanted here, and what the gate lets through is a system of its own."""
+
 MIN_COPIED_CHARS = 16
 """Of 6 to 32, where the two together were right most often on 600 holes (seed 1, a model of 3.5M parameters);
 the figures differ by less than their intervals."""
@@ -40,10 +43,10 @@ class Answer:
     generation: str = ""
     """What a model said, before anything was taken away."""
     usage: Usage = field(default_factory=Usage)
-    confidence: Mapping[str, float] = field(default_factory=dict)
-    """Numbers that may tell right answers from wrong ones, the higher the surer, each under its name."""
     n_replaced: int = 0
     """How many characters right of the caret, on its line, the text takes the place of."""
+    confidence: Mapping[str, float] = field(default_factory=dict)
+    """Numbers that may tell right answers from wrong ones, the higher the surer, each under its name."""
 
 
 class System(Protocol):
@@ -129,7 +132,7 @@ class Midfill:
         """What an editor would show."""
         found, ms, confidence = await self._completer.completion(context)
         said = found.generation
-        return Answer(found.text, ms, said, found.usage, confidence, found.n_replaced)
+        return Answer(found.text, ms, said, found.usage, found.n_replaced, confidence)
 
 
 class Unasked(Midfill):
@@ -183,7 +186,7 @@ class WithoutFilter:
         again.pieces = self._completer.pieces
         with without_filter(self._name):
             found = await complete(context, again, self._completer.settings)
-        return Answer(found.text, ms, said.generation, said.usage, confidence, found.n_replaced)
+        return Answer(found.text, ms, said.generation, said.usage, found.n_replaced, confidence)
 
 
 class WithoutHealing(Midfill):
@@ -206,7 +209,7 @@ class Peer:
         said = await generate(self._policy, ask, context, self._engine)
         shown = self._policy.shown(said.text, context)
         ms = (time.perf_counter() - started) * 1000
-        return Answer(shown.text, ms, said.text, said.usage, n_replaced=shown.n_replaced)
+        return Answer(shown.text, ms, said.text, said.usage, shown.n_replaced)
 
 
 class Nothing:

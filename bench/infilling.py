@@ -27,7 +27,7 @@ from typing import Any, Literal
 import click
 from bench.holes import circumstances, open_here, system_of
 from bench.holes_scoring import N_RESAMPLES
-from bench.holes_systems import SYSTEMS, Completer
+from bench.holes_systems import SHOW_ALL, SYSTEMS, Completer
 from bench.sandbox import Outcome, outcome, without_network
 from rich.console import Console
 from rich.progress import Progress
@@ -226,8 +226,7 @@ def main(
     if not without_network():
         click.echo("This system does not let programs be run apart from the network.", err=True)
     engine_settings = EngineSettings(model=model or str(embedded_model()), n_threads=threads)
-    # Everything is wanted here, as in the figures that others publish.
-    completion = replace(CompletionSettings(), layout=layout, min_confidence=0.0)
+    completion = replace(SHOW_ALL, layout=layout)
 
     async def bench(progress: Progress) -> tuple[dict[str, Any], list[Result]]:
         engine = open_here(engine_settings)

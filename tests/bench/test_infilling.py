@@ -8,13 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
+from bench.holes_systems import SHOW_ALL
 from bench.infilling import Problem, main, pass_rates, read_problems, solve
 from bench.sandbox import MAX_FILE_BYTES, Outcome, outcome, without_network
 from click.testing import CliRunner
 from rich.progress import Progress
 
 from midfill.engines.fake import FakeEngine
-from midfill.settings import CompletionSettings
 
 RECORDS = [
     {
@@ -45,9 +45,8 @@ def data(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("system", ["published", "midfill", "naive", "tabby"])
 async def test_outcomes(data: Path, system: str) -> None:
     problems = read_problems(data)
-    settings = CompletionSettings(min_confidence=0.0)
     with Progress(disable=True) as progress:
-        results = await solve(problems, FakeEngine(SCRIPT), settings, [system], progress, 1.0)
+        results = await solve(problems, FakeEngine(SCRIPT), SHOW_ALL, [system], progress, 1.0)
     # The naive baseline puts in what follows the line too, which is no Python.
     good: Outcome = "failed" if system == "naive" else "passed"
     assert [result.outcome for result in results] == [good, "failed", "time"]
@@ -56,9 +55,7 @@ async def test_outcomes(data: Path, system: str) -> None:
 async def test_the_published_way_has_the_texts_as_they_are(data: Path) -> None:
     engine = FakeEngine(SCRIPT)
     with Progress(disable=True) as progress:
-        results = await solve(
-            read_problems(data)[:1], engine, CompletionSettings(), ["published"], progress
-        )
+        results = await solve(read_problems(data)[:1], engine, SHOW_ALL, ["published"], progress)
     assert (engine.requests[0].prefix, engine.requests[0].suffix) == (
         RECORDS[0]["prompt"],
         RECORDS[0]["suffix"],
@@ -71,9 +68,7 @@ async def test_intervals_draw_whole_problems(data: Path) -> None:
     assert problem.origin == "HumanEval/0"
     with Progress(disable=True) as progress:
         engine = FakeEngine(SCRIPT)
-        results = await solve(
-            read_problems(data), engine, CompletionSettings(), ["published"], progress, 1.0
-        )
+        results = await solve(read_problems(data), engine, SHOW_ALL, ["published"], progress, 1.0)
     rates = pass_rates(results * 10, seed=1)["published"]
     assert (rates["n"], rates["n_problems"]) == (30, 3)
     assert rates["pass@1"] == pytest.approx(1 / 3, abs=1e-4)
