@@ -20,23 +20,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 import click
-from bench.baselines.policy import OpenFile
 from bench.holes_crossfile import cut_across_files
 from bench.holes_items import KINDS, Hole, Kind, Source, cut_holes, held_out_sources, sources_in
 from bench.holes_scoring import CONFIDENT_SHARES, Score, confident, lead, score, summary
 from bench.holes_systems import PARTS, SHOW_ALL, SYSTEMS, Answer, Completer, System, left_out
+from bench.workplace import Workplaces, context_of
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from midfill.context import CompletionContext, gather
 from midfill.engine import Engine, ModelInfo
 from midfill.engines.fake import FAKE_SCHEME, FakeEngine
 from midfill.errors import MidfillError
 from midfill.settings import CompletionSettings, EngineSettings, Settings
-from midfill.snippets import Snippet
-from midfill.syntax import parse
-from midfill.text import Document
 from midfill.version import __version__
 from midfill_models import embedded_model
 
@@ -47,9 +43,6 @@ BASELINE = "copy"
 
 WITHOUT = "midfill-without-"
 """Begins the names of systems that lack a part of the product."""
-
-SEEN_LINES = 64
-"""Of another open file; as many as the largest chunk that a baseline takes."""
 
 ONE_LINE: tuple[Kind, ...] = ("line", "inline", "expression")
 """The kinds that are pooled to see what a gate would do, which does not know the kind either."""
@@ -91,13 +84,14 @@ async def fill(
     settings: CompletionSettings,
     systems: Sequence[str],
     progress: Progress,
+    workplaces: Workplaces | None = None,
 ) -> list[Filled]:
     """Every hole filled by every system."""
     completer = Completer(engine, settings)
     chosen = {name: system_of(name)(completer) for name in systems}
     filled = []
     for hole in progress.track(holes, description="Filling holes"):
-        context = context_of(hole)
+        context = await workplaces.context(hole) if workplaces else context_of(hole)
         for name, system in chosen.items():
             answer = await system.answer(context, hole.others)
             filled.append(Filled(hole, name, answer, score(hole, context, answer)))
@@ -108,21 +102,6 @@ def system_of(name: str) -> Callable[[Completer], System]:
     """A system by its name: one of `SYSTEMS`, or `midfill-without-` and one of `PARTS`."""
     part = name.removeprefix(WITHOUT)
     return left_out(part) if part != name else SYSTEMS[name]
-
-
-def context_of(hole: Hole) -> CompletionContext:
-    """What a server knows at the caret. The kind of the hole is not part of it."""
-    document = Document.of(hole.prefix + hole.suffix, "python")
-    snippets = tuple(snippet_of(other) for other in hole.others)
-    path = hole.source.partition("/")[2]
-    return gather(document, len(hole.prefix), parse(document), path, snippets)
-
-
-def snippet_of(other: OpenFile) -> Snippet:
-    """What a person saw of another file: the lines around the caret there."""
-    lines = other.text.splitlines(keepends=True)
-    seen = lines[max(0, other.line_idx - SEEN_LINES // 2) :][:SEEN_LINES]
-    return Snippet(other.path, "".join(seen))
 
 
 def summaries(filled: Sequence[Filled], seed: int) -> dict[str, dict[str, Any]]:
@@ -229,11 +208,12 @@ async def run(
     systems: Sequence[str],
     seed: int,
     progress: Progress,
+    workplaces: Workplaces | None = None,
 ) -> tuple[dict[str, Any], list[Filled]]:
     """The figures of a whole run, and what they are made of. Closes the engine."""
     try:
         info = await engine.info()
-        filled = await fill(holes, engine, settings.completion, systems, progress)
+        filled = await fill(holes, engine, settings.completion, systems, progress, workplaces)
     finally:
         await engine.close()
     facts = circumstances(settings.engine.model, settings, info)
@@ -334,7 +314,8 @@ def main(
     async def bench(progress: Progress) -> tuple[dict[str, Any], list[Filled]]:
         engine = open_here(settings.engine)
         asked = (*(systems or SYSTEMS), *(WITHOUT + part for part in parts))
-        return await run(engine, settings, holes, asked, seed, progress)
+        with Workplaces(sources, settings) as workplaces:
+            return await run(engine, settings, holes, asked, seed, progress, workplaces)
 
     try:
         with Progress(console=Console(stderr=True), transient=True) as progress:

@@ -41,7 +41,7 @@ def cut_across_files(sources: Sequence[Source], n_holes: int, seed: int) -> list
     """Up to `n_holes` holes, no two the same, evenly over the files that have any."""
     packages: defaultdict[str, list[Source]] = defaultdict(list)
     for source in sources:
-        packages[package_of(source)].append(source)
+        packages[package_of(source.name)].append(source)
     places = [
         (source, span, definition, package)
         for package in packages.values()
@@ -61,13 +61,13 @@ def cut_across_files(sources: Sequence[Source], n_holes: int, seed: int) -> list
     return result
 
 
-def package_of(source: Source) -> str:
-    """What a file belongs to: the first folder of its distribution, or where it comes from.
+def package_of(name: str) -> str:
+    """What a source of this name belongs to: the first folder of its distribution, or where it comes from.
 
     A module of the standard library that is one file belongs to itself.
     """
-    *folders, _ = source.name.split("/")
-    return source.name if folders == ["python"] else "/".join(folders[:2])
+    *folders, _ = name.split("/")
+    return name if folders == ["python"] else "/".join(folders[:2])
 
 
 def definitions(package: Sequence[Source]) -> dict[str, Definition]:

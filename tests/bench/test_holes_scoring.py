@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from bench.holes import context_of
 from bench.holes_items import Hole
 from bench.holes_scoring import (
     Score,
@@ -19,6 +18,7 @@ from bench.holes_scoring import (
     spread,
 )
 from bench.holes_systems import Answer
+from bench.workplace import context_of
 from hypothesis import given
 from hypothesis import strategies as st
 
