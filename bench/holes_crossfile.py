@@ -1,10 +1,10 @@
 """Holes whose answer is defined in another file of the same package, and which files are open then.
 
 A hole of this kind begins where a name stands that one other file of the package defines, and nothing else in the
-hole's own file speaks of it but its imports: so what a call takes can only be known from elsewhere. It ends with the
-expression. Open are the file that defines the name, its caret at the definition, and up to four others of the
-package with their carets anywhere; in which order they were visited is drawn. So a program that only looks at
-open files has what it needs, and must find it.
+hole's own file speaks of it but its imports: so what a call takes can only be known from elsewhere. In half of the
+cases some of the name is typed already. It ends with the expression. Open are the file that defines the name, its
+caret at the definition, and up to four others of the package with their carets anywhere; in which order they were
+visited is drawn. So a program that only looks at open files has what it needs, and must find it.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ _NAME = re.compile(r"(?:[A-Za-z_]\w*\.)*([A-Za-z_]\w*)(?=\(|$)")
 class Definition:
     """Where a package defines a name."""
 
+    name: str
     source: Source
     line_idx: int
 
@@ -76,7 +77,7 @@ def definitions(package: Sequence[Source]) -> dict[str, Definition]:
     for source in package:
         for node in ast.walk(source.tree) if source.tree else ():
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                found[node.name].append(Definition(source, node.lineno - 1))
+                found[node.name].append(Definition(node.name, source, node.lineno - 1))
     return {
         name: places[0]
         for name, places in found.items()
@@ -138,12 +139,14 @@ def _hole(
     rng: random.Random,
 ) -> Hole:
     rest = [other for other in package if other is not source and other is not definition.source]
+    n_typed = rng.randint(1, max(1, len(definition.name) // 2)) if rng.random() < 0.5 else 0
+    start = min(span.start + n_typed, span.end - MIN_HOLE_CHARS)
     others = [_open(definition.source, definition.line_idx)]
     for other in rng.sample(rest, min(N_OTHERS, len(rest))):
         others.append(_open(other, rng.randrange(other.text.count("\n") + 1)))
     rng.shuffle(others)
     text = source.text
-    before, middle, after = text[: span.start], text[span.start : span.end], text[span.end :]
+    before, middle, after = text[:start], text[start : span.end], text[span.end :]
     return Hole("crossfile", source.name, before, middle, after, tuple(others))
 
 

@@ -39,7 +39,7 @@ Kind = Literal["line", "inline", "expression", "block", "random", "crossfile"]
 * `block`: the body of a compound statement, of several lines, from behind its header (or its docstring) or
   from the indented line below. Right if the same up to white space at the end.
 * `random`: some characters, anywhere, over line ends too. Right if the same, as above.
-* `crossfile`: from a name that another file of the package defines to the end of its expression; cut by
+* `crossfile`: from or in a name that another file of the package defines to the end of its expression; cut by
   `bench.holes_crossfile`. Right if the same, as above.
 """
 

@@ -330,6 +330,15 @@ def test_a_simulation_goes_the_same_way_each_time() -> None:
     assert figures(simulate(trace, VS_CODE)) == figures(simulate(trace, VS_CODE))
 
 
+def test_a_layout_that_typing_changes_in_its_middle_is_seen() -> None:
+    trace = type_file("a.py", "python", SOURCE.read_text("utf-8"), 60, seed=3)
+    spm, psm = (
+        figures(simulate(trace, NEOVIM, options={"completion": {"layout": layout}}))
+        for layout in ("spm", "psm")
+    )
+    assert spm["reused_in_runs"] > psm["reused_in_runs"] + 0.05
+
+
 def test_a_slower_machine_shows_later() -> None:
     trace = type_file("a.py", "python", SOURCE.read_text("utf-8"), 60, seed=3)
     fast, slow = (
