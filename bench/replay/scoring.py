@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import accumulate
 from statistics import quantiles
 from typing import Any
 
@@ -85,16 +86,24 @@ def kept_chars(record: Record, typed_next: Sequence[str]) -> int:
 
 
 def reused_in_runs(record: Record) -> float | None:
-    """Of the prompt tokens of requests inside typing runs, the share that was found in the cache."""
-    usages = [
-        usage
-        for asked in record.asked
-        if record.trace.follows(asked.key_idx)
-        for usage in asked.usages or ()
-        if usage.stop_reason != "cancelled"
-    ]
-    n_reused = sum(usage.tokens_reused for usage in usages)
-    return _share(n_reused, n_reused + sum(usage.tokens_evaluated for usage in usages))
+    """Of the prompt tokens of requests inside typing runs, the share that was found in the cache.
+
+    A run begins where the caret has jumped; what is read there first is new, and does not count.
+    """
+    run_of = list(
+        accumulate(not record.trace.follows(idx) for idx in range(len(record.trace.keys)))
+    )
+    read: set[int] = set()
+    n_reused = n_evaluated = 0
+    for asked in record.asked:
+        run = run_of[asked.key_idx]
+        usages = [usage for usage in asked.usages or () if usage.stop_reason != "cancelled"]
+        if usages and run in read:
+            n_reused += sum(usage.tokens_reused for usage in usages)
+            n_evaluated += sum(usage.tokens_evaluated for usage in usages)
+        if usages:
+            read.add(run)
+    return _share(n_reused, n_reused + n_evaluated)
 
 
 def spread(values: Sequence[float]) -> dict[str, float] | None:

@@ -17,7 +17,7 @@ from bench.replay.editor import NEOVIM, VS_CODE, Editor, Policy, lsp_position, o
 from bench.replay.model import Rates, TraceModel
 from bench.replay.real import play
 from bench.replay.record import Asked, Display, Record, kinds_of
-from bench.replay.scoring import figures, is_right, spread
+from bench.replay.scoring import figures, is_right, reused_in_runs, spread
 from bench.replay.simulated import simulate
 from bench.replay.traces import Key, Patch, Trace, type_file
 from click.testing import CliRunner
@@ -292,6 +292,19 @@ def test_kinds_of_answers() -> None:
     assert (found["unanswered"], found["ready_ms"]["p50"]) == (1, 1.0)
 
 
+def test_reuse_counts_from_the_second_reading_of_a_run() -> None:
+    keys = [Key(0.0, (Patch(at, 0, "x"),)) for at in (0, 1, 2, 9)]
+    record = Record(Trace("t.py", "python", "", tuple(keys)), "any")
+    cold, warm = Usage(0, 100, stop_reason="eot"), Usage(99, 1, stop_reason="eot")
+    record.asked = [
+        Asked(0, "", 0, 0.0, usages=(Usage(0, 50, stop_reason="cancelled"),)),
+        Asked(1, "", 0, 0.0, usages=(cold,)),
+        Asked(2, "", 0, 0.0, usages=(warm,)),
+        Asked(3, "", 0, 0.0, usages=(cold,)),
+    ]
+    assert reused_in_runs(record) == 0.99
+
+
 def test_time_to_show_counts_from_the_last_key() -> None:
     record = Record(
         Trace("t.py", "python", "", (Key(0, (Patch(0, 0, "a"),)),)), "any", key_ms=[100.0]
@@ -305,7 +318,7 @@ def test_time_to_show_counts_from_the_last_key() -> None:
 
 
 @pytest.mark.parametrize("policy", [VS_CODE, NEOVIM], ids=lambda policy: policy.name)
-def test_gate(policy: Policy) -> None:
+def test_gate(policy: Policy, caplog: pytest.LogCaptureFixture) -> None:
     """What must hold of the server on any trace, on virtual time, by counting."""
     trace = type_file("a.py", "python", SOURCE.read_text("utf-8"), 150, seed=3)
     record = simulate(trace, policy)
@@ -313,8 +326,11 @@ def test_gate(policy: Policy) -> None:
     assert found["unanswered"] == 0
     assert found["answered_twice"] == 0
     assert found["n_requests"] >= 30
-    assert found["reused_in_runs"] >= 0.95
+    # None where nothing was read again in any run.
+    assert found["reused_in_runs"] is None or found["reused_in_runs"] >= 0.95
+    assert found["shown"] > 0
     assert found["precision"] >= 0.4
+    assert not [told for told in caplog.records if told.levelname == "ERROR"], "a defect was logged"
     if policy is VS_CODE or HAS_CACHE:
         assert found["stale_shown"] == 0
     if HAS_CACHE:
@@ -339,13 +355,13 @@ def test_a_layout_that_typing_changes_in_its_middle_is_seen() -> None:
     assert spm["reused_in_runs"] > psm["reused_in_runs"] + 0.05
 
 
-def test_a_slower_machine_shows_later() -> None:
+def test_a_slower_machine_answers_later() -> None:
     trace = type_file("a.py", "python", SOURCE.read_text("utf-8"), 60, seed=3)
     fast, slow = (
         figures(simulate(trace, VS_CODE, rates, wrong_share=0.0))
         for rates in (Rates(10_000.0, 200.0), Rates(1000.0, 20.0))
     )
-    assert fast["time_to_show_ms"]["p50"] < slow["time_to_show_ms"]["p50"]
+    assert fast["answer_ms"]["max"] < slow["answer_ms"]["max"] / 2
 
 
 async def test_a_real_server_is_played_to() -> None:
