@@ -17,6 +17,8 @@ from typing import Any
 
 import click
 import httpx
+from bench.baselines.llama_vim import N_PREDICT
+from bench.baselines.peer import BATCH_TOKENS
 from bench.holes import TABLE_WIDTH, cpu_model
 from bench.replay import llama_vim, real
 from bench.replay.editor import POLICIES
@@ -29,8 +31,13 @@ from bench.replay.traces import Trace, read_trace, type_file
 from bench.stream import running_llama_server
 from rich.console import Console
 
+from midfill.engines.gguf_header import GgufHeader, read_header
+from midfill.errors import MidfillError
 from midfill.version import __version__
 from midfill_models import embedded_model
+
+N_CTX = 8192
+"""Tokens for `llama-server`: 16 chunks of 33 lines are some 5,500, and the text around the caret 1,024."""
 
 LANGUAGES = {".py": "python", ".ts": "typescript", ".rs": "rust", ".js": "javascript", ".go": "go"}
 
@@ -105,7 +112,11 @@ def main(
             if name in POLICIES
         ]
     else:
-        records = asyncio.run(_real(trace, asked, model or str(embedded_model()), threads, binary))
+        model = model or str(embedded_model())
+        try:
+            records = asyncio.run(_real(trace, asked, model, threads, binary))
+        except MidfillError as error:
+            raise click.ClickException(str(error)) from error
     if not records:
         raise click.ClickException(
             "Nothing was played: llama.vim's policy needs the real clock and a llama-server."
@@ -120,7 +131,7 @@ def main(
         if clock == "simulated":
             facts |= {"rates": rates, "wrong": wrong}
         else:
-            facts |= {"model": Path(model).name or embedded_model().name, "threads": threads}
+            facts |= {"model": Path(model).name, "threads": threads}
             facts |= {"cpu": cpu_model(), "cores": os.cpu_count()}
         out.write_text(
             json.dumps({"circumstances": facts, "figures": found}, indent=1) + "\n", "utf-8"
@@ -144,7 +155,7 @@ async def _real(
             err=True,
         )
         return records
-    options = ("-b", "1024", "-ub", "1024", "--cache-reuse", "256", *suffix_first(model))
+    options = server_options(read_header(Path(model)))
     async with (
         running_llama_server(binary, Path(model), threads, options) as url,
         httpx.AsyncClient(base_url=url, timeout=None, trust_env=False) as client,
@@ -153,11 +164,17 @@ async def _real(
     return records
 
 
-def suffix_first(model: str) -> tuple[str, ...]:
-    """The option for a model that was trained suffix first and says so in its file, as the embedded ones do."""
-    from midfill.engines.gguf_header import read_header  # noqa: PLC0415
+def server_options(header: GgufHeader) -> tuple[str, ...]:
+    """What llama.vim's README has a server started with, as far as the model's window has room for it.
 
-    return ("--spm-infill",) if read_header(Path(model)).text("midfill.layouts") == "spm" else ()
+    A model that was trained suffix first and says so in its file, as the embedded ones do, is asked in that order.
+    """
+    n_ctx = min(header.number("context_length"), N_CTX)
+    # The server fills a batch with the text around the caret, and refuses what leaves no room for an answer.
+    batch = min(BATCH_TOKENS, (n_ctx - N_PREDICT) // 2)
+    order = ("--spm-infill",) if header.text("midfill.layouts") == "spm" else ()
+    sizes = ("-c", str(n_ctx), "-np", "1", "-b", str(batch), "-ub", str(batch))
+    return (*sizes, "--cache-reuse", "256", *order)
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ from bench.replay.traces import Key, Trace, applied
 
 from midfill.context import CompletionContext, gather
 from midfill.engine import Usage
+from midfill.errors import EngineRefused
 from midfill.snippets import Snippet
 from midfill.text import Document
 
@@ -66,6 +67,7 @@ class LlamaVimEditor:
         self._usages: list[Usage] = []
         self._cache: OrderedDict[tuple[str, str], str] = OrderedDict()
         self._job: asyncio.Task[None] | None = None
+        self._refusal: EngineRefused | None = None
         self._again: asyncio.TimerHandle | None = None
         self._ring: list[Snippet] = []
         self._queued: list[Snippet] = []
@@ -74,18 +76,26 @@ class LlamaVimEditor:
         self._began_s = self._moved_s = time.perf_counter()
 
     async def play(self) -> Record:
-        """Type the whole trace, and wait for the last answer."""
+        """Type the whole trace, and wait for the last answer.
+
+        Raises:
+            EngineRefused: the server did not take a request.
+        """
         self._began_s = at_s = self._moved_s = time.perf_counter()
         reading = asyncio.ensure_future(self._read_ring())
         try:
             for key in self._trace.keys:
                 at_s += key.gap_ms / 1000
                 await asyncio.sleep(max(0.0, at_s - time.perf_counter()))
+                if self._refusal is not None:
+                    raise self._refusal
                 self._press(key)
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._settled(), LAST_ANSWERS_S)
         finally:
             reading.cancel()
+        if self._refusal is not None:
+            raise self._refusal
         self.record.tokens = total(self._usages)
         return self.record
 
@@ -151,6 +161,9 @@ class LlamaVimEditor:
             said, usage = await self._infill(
                 before, after, FIRST_MS if not taken else AS_IF_TAKEN_MS
             )
+        except EngineRefused as error:
+            self._refusal = error
+            return
         finally:
             self._job = None
         self._usages.append(usage)
@@ -181,7 +194,10 @@ class LlamaVimEditor:
             "t_max_prompt_ms": 500,
             "t_max_predict_ms": generate_ms or 1,
         }
-        answer = (await self._client.post("/infill", json=body)).raise_for_status().json()
+        response = await self._client.post("/infill", json=body)
+        if response.is_error:
+            raise EngineRefused(f"llama-server refuses: {response.text}")
+        answer = response.json()
         timings = answer["timings"]
         usage = Usage(
             tokens_reused=int(timings.get("cache_n", 0)),

@@ -14,6 +14,8 @@ from bench.replay.llama_vim import LlamaVimEditor
 from bench.replay.record import Record
 from bench.replay.traces import Key, Patch, Trace
 
+from midfill.errors import EngineRefused
+
 Say = Callable[[dict[str, Any]], str]
 
 
@@ -35,8 +37,12 @@ def played(
         n_most = max(n_most, n_running)
         await asyncio.sleep(answer_s)
         n_running -= 1
+        try:
+            content = say(body)
+        except LookupError:
+            return httpx.Response(400, text="too long")
         timings = {"prompt_n": 3, "cache_n": 7, "predicted_n": 2}
-        return httpx.Response(200, json={"content": say(body), "timings": timings})
+        return httpx.Response(200, json={"content": content, "timings": timings})
 
     async def play() -> Record:
         client = httpx.AsyncClient(base_url="http://x", transport=httpx.MockTransport(handle))
@@ -89,6 +95,14 @@ def test_typing_through_is_answered_from_the_cache() -> None:
 def test_nothing_is_asked_far_from_the_end_of_a_line() -> None:
     _, bodies, _ = played("f(123456789)", [(10, 2, "a")], ends_with({}))
     assert bodies == []
+
+
+def test_a_refusal_ends_the_run_with_its_sentence() -> None:
+    def refuse(body: dict[str, Any]) -> str:
+        raise LookupError
+
+    with pytest.raises(EngineRefused, match="llama-server refuses: too long"):
+        played("x", [(10, 1, "="), (500, 2, "a")], refuse)
 
 
 @pytest.mark.parametrize(
