@@ -13,6 +13,7 @@ from bench.replay.model import RATES, Answer, Rates, TraceModel
 from bench.replay.record import Record, total
 from bench.replay.traces import Trace, ahead
 
+from midfill.engine import Engine, Role
 from midfill.settings import Settings
 from midfill_server.server import create_server
 from midfill_server.session import Session
@@ -43,7 +44,11 @@ async def _played(
     seed: int,
 ) -> Record:
     model = TraceModel(answers_of(trace), rates, wrong_share=wrong_share, seed=seed)
-    session = Session(lambda settings: model, Settings())
+
+    def open_model(settings: Settings, role: Role = "completion") -> Engine:
+        return model
+
+    session = Session(open_model, Settings())
     editor = Editor(to_server(create_server(session)), policy, trace, lambda: model.usages)
     await editor.initialize(dict(options))
     record = await editor.play()
