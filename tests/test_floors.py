@@ -18,6 +18,7 @@ FLOORS = (
     ("midfill.markdown",),
     # 1: languages and models as data
     ("midfill.languages", "midfill.trees", "midfill.snippets", "midfill.masking"),
+    ("midfill.nesting",),
     ("midfill.blocks", "midfill.answers"),
     ("midfill.syntax",),
     # The workspace: what may be read of it, and what is known of it

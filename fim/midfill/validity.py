@@ -18,7 +18,8 @@ from typing import NamedTuple
 
 from tree_sitter import Parser, Tree
 
-from midfill.blocks import MAX_HEADER_LINES, closers
+from midfill.blocks import MAX_HEADER_LINES
+from midfill.nesting import closers
 from midfill.syntax import Syntax
 from midfill.trees import Bytes, edited, encoded, errors_of
 
