@@ -32,7 +32,9 @@ FLOORS = (
     ("midfill.chat",),
     # 2, 3: the caret, its prompt, what may be shown
     ("midfill.context",),
-    ("midfill.prompt", "midfill.filters"),
+    ("midfill.prompt", "midfill.overlap", "midfill.noise", "midfill.indenting"),
+    ("midfill.scope",),
+    ("midfill.filters", "midfill.stopping"),
     # the lines that are explained and edited, and what may be offered for them
     ("midfill.subject",),
     ("midfill.edits", "midfill.kept"),

@@ -12,10 +12,12 @@ from typing import TypeVar
 
 from midfill.context import CompletionContext
 from midfill.engine import Engine, Piece, Sampling, StopReason, Usage
-from midfill.filters import filtered, limit_scope
+from midfill.filters import filtered
 from midfill.formats import Layout, format_of
+from midfill.overlap import n_replaced
 from midfill.prompt import budget_of, render
 from midfill.settings import CompletionSettings
+from midfill.stopping import stop_reason
 
 T = TypeVar("T")
 
@@ -105,6 +107,7 @@ async def candidates(
             confidence,
             prompt_ms,
             _ms_since(generated),
+            n_replaced(text, context) if is_sure else 0,
             unread=prompt.ids if one.usage.took_instead else (),
         )
     if len(found) > 1:
@@ -124,15 +127,6 @@ async def warm(engine: Engine, prompt: Sequence[int]) -> None:
 
 
 _COPYING = {"auto": None, "on": True, "off": False}
-
-
-def stop_reason(text: str, context: CompletionContext) -> StopReason:
-    """Why nothing that follows `text` would be shown, or an empty string to go on."""
-    if context.extent == "line":
-        return "line" if "\n" in text else ""
-    # The last line may still grow, so only lines that have ended are judged.
-    ended = text[: text.rfind("\n") + 1]
-    return "block" if limit_scope(ended, context) != ended else ""
 
 
 @dataclass

@@ -20,6 +20,8 @@ class Nesting(NamedTuple):
     """What closes the string and the brackets that it leaves open, the innermost first."""
     n_unopened: int
     """How many brackets it closes that it has not opened."""
+    in_comment: bool
+    """Whether what follows on the line still belongs to a comment."""
 
 
 def closers(known: Language, text: str) -> str:
@@ -31,7 +33,7 @@ def nesting(known: Language, text: str) -> Nesting:
     """What a text leaves open, and what it closes without having opened it."""
     pairs = dict(known.brackets)
     closing, marks = frozenset(pairs.values()), _marks(known.id)
-    stack, quote, n_unopened, at = list[str](), "", 0, 0
+    stack, quote, n_unopened, in_comment, at = list[str](), "", 0, False, 0
     while at < len(text):
         if quote:
             at, quote = _behind_string(text, at, quote)
@@ -40,7 +42,11 @@ def nesting(known: Language, text: str) -> Nesting:
         if found is None:
             break
         mark, at = found[0], found.end()
-        if found.lastgroup == "quote":
+        if found.lastgroup == "comment":
+            closing_mark = known.block_comment[1] if known.block_comment else ""
+            is_whole = bool(closing_mark) and mark.endswith(closing_mark)
+            in_comment = at == len(text) and not is_whole
+        elif found.lastgroup == "quote":
             # Text between tags has apostrophes.
             quote = mark if known.style != "markup" or stack else ""
         elif mark in pairs:
@@ -50,7 +56,7 @@ def nesting(known: Language, text: str) -> Nesting:
                 stack.pop()
             elif mark not in stack:
                 n_unopened += 1
-    return Nesting(quote + "".join(reversed(stack)), n_unopened)
+    return Nesting(quote + "".join(reversed(stack)), n_unopened, in_comment)
 
 
 def _behind_string(text: str, at: int, quote: str) -> tuple[int, str]:
@@ -76,7 +82,13 @@ def _marks(identifier: str) -> re.Pattern[str]:
     character = [] if "'" in known.quotes else [r"'(?:\\[^\n']+|[^'\\\n])'"]
     quotes = "|".join(map(re.escape, known.quotes)) or "(?!)"
     brackets = "".join(re.escape(bracket) for pair in known.brackets for bracket in pair)
-    parts = [*comments, r"\\.", *character, f"(?P<quote>{quotes})", f"[{brackets}]"]
+    parts = [
+        f"(?P<comment>{'|'.join(comments) or '(?!)'})",
+        r"\\.",
+        *character,
+        f"(?P<quote>{quotes})",
+        f"[{brackets}]",
+    ]
     return re.compile("|".join(parts), re.DOTALL | re.MULTILINE)
 
 

@@ -56,6 +56,11 @@ def longest_valid(syntax: Syntax, start: int, end: int, text: str) -> str:
     return text[: without_fault or trial.longest_no_worse([*lines, *tokens, len(text)])]
 
 
+def fits(syntax: Syntax, start: int, end: int, text: str) -> bool:
+    """Whether the document has no error at all at `text` when it replaces what stands from `start` to `end`."""
+    return _Trial(syntax, start, end, text).faults(len(text)) == 0
+
+
 def adds_errors(syntax: Syntax, start: int, end: int, text: str) -> bool:
     """Whether `text` adds an error when it replaces the document from `start` to `end`, or takes too long to tell."""
     trial = _Trial(syntax, start, end, text)

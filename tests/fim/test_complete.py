@@ -13,7 +13,7 @@ from marks import caret
 from midfill.complete import Completion, complete
 from midfill.context import gather
 from midfill.engine import ModelInfo
-from midfill.engines.fake import FakeEngine, Script
+from midfill.engines.fake import FakeEngine
 from midfill.errors import EngineGone, RoleError
 from midfill.formats import Layout
 from midfill.settings import CompletionSettings
@@ -61,20 +61,51 @@ async def test_completion(marked: str, script: str, text: str, layout: Layout) -
 
 
 @pytest.mark.parametrize(
-    ("script", "settings", "reason", "max_generated"),
+    ("marked", "said", "more", "reason"),
     [
-        pytest.param("a\nbbbbbbbbbbbbbbbb", SETTINGS, "line", 6, id="line"),
-        pytest.param("a", SETTINGS, "eot", 2, id="eot"),
-        pytest.param("a" * 99, replace(SETTINGS, max_tokens_line=7), "budget", 7, id="budget"),
+        pytest.param("x = ║", "a\n", "bbbbbbbb", "line", id="line"),
+        pytest.param("def f(a):║\n", "\n    return a\nx", " = 1\ny = 2\n", "block", id="dedent"),
+        pytest.param("def f(a):║\n", " return a\n", "x = 1\n", "block", id="on-the-line"),
+        pytest.param("if ║ not in known:\n", "a not in", " known:", "suffix", id="rest-of-line"),
+        pytest.param(
+            "def f(a):║\nprint(f(1))\n", "\n    print(f(1))\n", "    x", "suffix", id="below"
+        ),
+        pytest.param("x = ║", "a" + "._log" * 6, "._log" * 3, "repetition", id="loop"),
+        pytest.param("x = ║", "a", "", "eot", id="eot"),
     ],
 )
 async def test_what_is_not_needed_is_not_generated(
-    script: Script, settings: CompletionSettings, reason: str, max_generated: int
+    marked: str, said: str, more: str, reason: str
 ) -> None:
-    engine = FakeEngine(script)
-    found = await completed("x = ║", engine, settings)
+    """Nothing behind `said` is needed. The fake engine's tokens are bytes, and three are a piece."""
+    engine = FakeEngine(said + more, piece_chars=3)
+    found = await completed(marked, engine)
     assert found.usage.stop_reason == reason
-    assert found.usage.tokens_generated <= max_generated
+    assert found.generation.startswith(said)
+    assert found.usage.tokens_generated <= len(said) + 3
+
+
+async def test_no_more_is_generated_than_was_asked_for() -> None:
+    engine = FakeEngine("a" * 99)
+    found = await completed("x = ║", engine, replace(SETTINGS, max_tokens_line=7))
+    assert found.usage.stop_reason == "budget"
+    assert found.usage.tokens_generated == 7
+
+
+@pytest.mark.parametrize(
+    ("marked", "script", "text", "n_replaced"),
+    [
+        pytest.param("x = f(║)\n", "a, b)\n", "a, b", 0, id="trimmed"),
+        pytest.param("x = f(║)\n", "a).b\n", "a).b", 1, id="replaced"),
+        pytest.param("if f(║):\n", "a) and b:\n", "a) and b:", 2, id="punctuation-too"),
+        pytest.param('print("║")\n', 'é" + x\n', 'é" + x', 1, id="quote"),
+    ],
+)
+async def test_what_stands_right_of_the_caret_is_replaced_not_doubled(
+    marked: str, script: str, text: str, n_replaced: int
+) -> None:
+    found = await completed(marked, FakeEngine(script))
+    assert (found.text, found.n_replaced) == (text, n_replaced)
 
 
 @pytest.mark.parametrize(("copying", "copy"), [("auto", None), ("on", True), ("off", False)])
