@@ -94,22 +94,27 @@ def cut_to_valid_syntax(text: str, context: CompletionContext) -> str:
 
 
 def drop_blank(text: str, context: CompletionContext) -> str:
-    """White space alone is not worth showing, and none is left at the end."""
-    return text.rstrip()
+    """White space alone is not worth showing, and none is left at the end unless a word or an operator follows."""
+    left = text.rstrip()
+    follows = context.line_tail[n_replaced(left, context) :][:1]
+    return text if left and follows and follows not in _NO_SPACE_BEFORE else left
 
+
+_NO_SPACE_BEFORE = " \t)]},;:"
 
 FILTERS: tuple[Filter, ...] = (
     refuse_control_characters,
     keep_first_line,
+    fit_indentation,
     limit_scope,
     drop_placeholders,
     drop_secrets,
     drop_repetition,
-    fit_indentation,
     trim_overlap,
     trim_group,
     drop_rest_of_line,
     drop_following_lines,
+    drop_blank,
     close_brackets,
     cut_to_valid_syntax,
     drop_blank,

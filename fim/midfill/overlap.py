@@ -7,6 +7,8 @@ model to `bench.holes`, seed 1.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from itertools import islice
 
 from midfill.context import CompletionContext
 from midfill.languages import language
@@ -32,13 +34,11 @@ def trim_overlap(text: str, context: CompletionContext) -> str:
 
     A closer that belongs to an opener inside the text stays: at `f(║)` the text `g(1)` needs its own.
     """
-    after = context.line_tail.rstrip() or context.suffix
-    for length in range(min(len(text), len(after)), 0, -1):
-        if text.endswith(after[:length]) and after[:length].strip():
-            rest = text[:-length]
-            if _n_open(rest, context) <= _n_open(text, context):
-                return rest
-    return text
+    tail = context.line_tail.rstrip()
+    if not tail:
+        return _without_overlap(text, context.suffix, context)
+    rest = _without_overlap(text, tail, context)
+    return _without_overlap(rest, tail[n_replaced(rest, context) :], context)
 
 
 def trim_group(text: str, context: CompletionContext) -> str:
@@ -128,14 +128,17 @@ def n_replaced(text: str, context: CompletionContext) -> int:
 
 def following_lines(context: CompletionContext) -> list[str]:
     """The next lines below the caret that are not blank, without the white space at their ends."""
-    found: list[str] = []
+    lines = (line.strip() for line in lines_below(context))
+    return list(islice(filter(None, lines), MAX_FOLLOWING_LINES))
+
+
+def lines_below(context: CompletionContext) -> Iterator[str]:
+    """The lines below the caret, one at a time: the suffix may be long, and few are looked at."""
     start = context.suffix.find("\n") + 1
-    while start and len(found) < MAX_FOLLOWING_LINES:
+    while start:
         end = context.suffix.find("\n", start)
-        line = context.suffix[start : end if end >= 0 else len(context.suffix)].strip()
-        found += [line] if line else []
+        yield context.suffix[start : end if end >= 0 else len(context.suffix)]
         start = end + 1
-    return found
 
 
 def distance(a: str, b: str) -> int:
@@ -158,6 +161,15 @@ def distance(a: str, b: str) -> int:
         up, down = up << 1 | 1, down << 1
         plus, minus = (down | ~(zero | up)) & mask, up & zero & mask
     return found
+
+
+def _without_overlap(text: str, after: str, context: CompletionContext) -> str:
+    for length in range(min(len(text), len(after)), 0, -1):
+        if text.endswith(after[:length]) and after[:length].strip():
+            rest = text[:-length]
+            if _n_open(rest, context) <= _n_open(text, context):
+                return rest
+    return text
 
 
 def _n_open(text: str, context: CompletionContext) -> int:

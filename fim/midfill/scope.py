@@ -7,7 +7,7 @@ import re
 from midfill.context import CompletionContext
 from midfill.languages import Language, language
 from midfill.nesting import closers
-from midfill.overlap import following_lines
+from midfill.overlap import lines_below
 
 _CLOSING = re.compile(r"[)\]}>]+[;,]?|</[\w.:-]*>?[;,)]*")
 _BEHIND_WORD = ";,)"
@@ -51,10 +51,16 @@ def scope_end(text: str, context: CompletionContext, *, grows: bool = False) -> 
             if may_close and grows and end < 0 and _begins_to_close(content, known):
                 return None
             closes = may_close and _only_closes(content, known)
-            belongs = closes and following_lines(context)[:1] != [content]
+            belongs = closes and not _is_below(line, context)
             return start + len(line) if belongs else start - 1
         start = end + 1
     return None
+
+
+def _is_below(line: str, context: CompletionContext) -> bool:
+    """Whether the next line below the caret that is not blank is this one, at the same depth."""
+    below = next((found for found in lines_below(context) if found.strip()), "")
+    return below.rstrip() == line.rstrip()
 
 
 def _body_stands_in(line: str, head: str, known: Language) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from midfill.context import CompletionContext
 from midfill.engine import StopReason
+from midfill.indenting import fit_indentation
 from midfill.noise import goes_round, is_stuck
 from midfill.overlap import drop_following_lines, drop_rest_of_line
 from midfill.scope import scope_end
@@ -18,7 +19,7 @@ def stop_reason(text: str, context: CompletionContext) -> StopReason:
     if context.extent == "line":
         if "\n" in text:
             return "line"
-    elif scope_end(text, context, grows=True) is not None:
+    elif scope_end(fit_indentation(text, context), context, grows=True) is not None:
         return "block"
     if _says_suffix(text, context):
         return "suffix"

@@ -39,6 +39,7 @@ from midfill.stopping import stop_reason
         pytest.param("c", "block", "if (a) {├ b; }\n┤\n", "block", id="closed-on-the-line"),
         pytest.param("ruby", "block", "if a├\n  b\nen┤\n", "", id="keyword-may-come"),
         pytest.param("ruby", "block", "if a├\n  b\nent┤\n", "block", id="no-keyword"),
+        pytest.param("c", "block", "\tif (a) {├\n        b;\n    ┤\n", "", id="spaces-among-tabs"),
         pytest.param("html", "block", "<ul>├\n  <li>\n</┤\n", "", id="tag-may-come"),
         pytest.param("html", "block", "<ul>├\n  <li>\n<p┤\n", "block", id="another-tag"),
     ],
@@ -52,7 +53,8 @@ _TEXT = st.text(st.sampled_from("abc(){}: \n\"'"), max_size=30)
 
 @given(
     st.lists(
-        st.sampled_from(["if a:", "if (b) {", "\n", "    ", "  ", "c()", "d", "}"]), max_size=6
+        st.sampled_from(["if a:", "if (b) {", "\n", "    ", "  ", "\t", "c()", "d", "}"]),
+        max_size=6,
     ),
     st.lists(
         st.sampled_from(["\n", "    ", "  ", "a1()", "bc", "}", ")", '"', '"""', "end", " "]),
