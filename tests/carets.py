@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from marks import inserted
-from midfill.context import CompletionContext, Extent
+from midfill.caret import Extent
+from midfill.context import CompletionContext
 from midfill.syntax import parse
 from midfill.text import Document
 

@@ -26,7 +26,7 @@ FLOORS = (
     ("midfill.workspace", "midfill.definitions"),
     ("midfill.index_store",),
     ("midfill.index", "midfill.indexer"),
-    ("midfill.validity", "midfill.code_facts"),
+    ("midfill.validity", "midfill.code_facts", "midfill.caret"),
     ("midfill.formats",),
     ("midfill.chat_template",),
     ("midfill.chat",),

@@ -135,6 +135,10 @@ class Syntax:
         """The document's imports in order, also those in a guard, a namespace or a `try`, but not in functions."""
         return self._imports
 
+    def in_import(self, offset: int) -> bool:
+        """Whether an offset lies in an import, or at its end on the same line."""
+        return any(span.start < offset <= span.end for span in self._imports)
+
     def definitions(self) -> tuple[Definition, ...]:
         """The document's definitions in order."""
         return self._definitions

@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from carets import context_of, said
-from midfill.context import Extent
+from midfill.caret import Extent
 from midfill.filters import (
     FILTERS,
     close_brackets,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from carets import said
-from midfill.context import Extent
+from midfill.caret import Extent
 from midfill.indenting import fit_indentation
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carets import context_of, said
-from midfill.context import Extent
+from midfill.caret import Extent
 from midfill.engine import StopReason
 from midfill.filters import filtered
 from midfill.stopping import stop_reason
