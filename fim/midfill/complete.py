@@ -92,7 +92,7 @@ async def candidates(
     found: dict[str, Completion] = {}
     for one in said:
         generated = time.perf_counter()
-        text = filtered(one.text, context)
+        text = await _filtered(one.text, context)
         confidence = one.confidence(text or one.text)
         is_sure = confidence is None or confidence >= settings.min_confidence
         shown = (text if is_sure else "").replace("\n", context.line_ending)
@@ -113,6 +113,17 @@ async def candidates(
     if len(found) > 1:
         found.pop("", None)
     return tuple(found.values())
+
+
+async def _filtered(generation: str, context: CompletionContext) -> str:
+    """As `filtered`, which reads a long document again for up to 0.1 s: in a thread, so that others are answered."""
+    if len(context.document.lines) < _LONG_LINES:
+        return filtered(generation, context)
+    return await asyncio.to_thread(filtered, generation, context)
+
+
+_LONG_LINES = 800
+"""To parse as many takes 10 ms; a thread takes 0.1 ms itself."""
 
 
 async def warm(engine: Engine, prompt: Sequence[int]) -> None:
