@@ -289,7 +289,7 @@ def main(
             healing=healing,
             copying=copying,
             # Everything is wanted here; what the gate lets through is a system of its own.
-            min_confidence=0.0,
+            eagerness=1.0,
         ),
     )
 

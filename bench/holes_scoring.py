@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median, quantiles
 from typing import Any
 
@@ -71,7 +71,12 @@ class Score:
 
 
 def score(hole: Hole, context: CompletionContext, answer: Answer) -> Score:
-    """Judge one answer."""
+    """Judge one answer. What it takes the place of counts as removed, so that it has to say that too."""
+    n_middle = len(hole.middle)
+    if answer.n_replaced:
+        replaced = hole.suffix[: answer.n_replaced]
+        rest = hole.suffix[answer.n_replaced :]
+        hole = replace(hole, middle=hole.middle + replaced, suffix=rest)
     text, middle, usage = answer.text, hole.middle, answer.usage
     shown = bool(text.strip())
     parses = shown and parsed(hole.prefix + text + hole.suffix) is not None
@@ -90,7 +95,7 @@ def score(hole: Hole, context: CompletionContext, answer: Answer) -> Score:
         valid=parses or (shown and not adds_errors(hole, context, text)),
         saved=right if right == len(text.rstrip()) or right == len(text) else 0,
         right=right,
-        n_middle=len(middle),
+        n_middle=n_middle,
         n_shown=len(text),
         generated=usage.stop_reason != "",
         stopped=usage.stop_reason in _BY_ITSELF,

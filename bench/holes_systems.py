@@ -33,6 +33,8 @@ class Answer:
     generation: str = ""
     """What a model said, before anything was taken away."""
     usage: Usage = field(default_factory=Usage)
+    n_replaced: int = 0
+    """How many characters right of the caret the text takes the place of."""
     confidence: Mapping[str, float] = field(default_factory=dict)
     """Numbers that may tell right answers from wrong ones, the higher the surer, each under its name."""
 
@@ -113,7 +115,7 @@ class Midfill:
     async def answer(self, context: CompletionContext) -> Answer:
         """What an editor would show."""
         found, ms, confidence = await self._completer.completion(context)
-        return Answer(found.text, ms, found.generation, found.usage, confidence)
+        return Answer(found.text, ms, found.generation, found.usage, found.n_replaced, confidence)
 
 
 class Unasked(Midfill):
@@ -122,11 +124,10 @@ class Unasked(Midfill):
     async def answer(self, context: CompletionContext) -> Answer:
         """What an editor shows while a person types."""
         found, *_ = await self._completer.completion(context)
-        is_sure = (
-            found.confidence is None or found.confidence >= CompletionSettings().min_confidence
-        )
+        least = 1 - CompletionSettings().eagerness
+        is_sure = context.is_wanted and (found.confidence is None or found.confidence >= least)
         answer = await super().answer(context)
-        return answer if is_sure else replace(answer, text="")
+        return answer if is_sure else replace(answer, text="", n_replaced=0)
 
 
 class ModelRaw:
@@ -139,7 +140,7 @@ class ModelRaw:
         """All that the model said until it was stopped."""
         found, ms, confidence = await self._completer.completion(context)
         text = found.generation
-        return Answer(text, ms - found.filter_ms, text, found.usage, confidence)
+        return Answer(text, ms - found.filter_ms, text, found.usage, confidence=confidence)
 
 
 class Nothing:

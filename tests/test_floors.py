@@ -34,7 +34,7 @@ FLOORS = (
     ("midfill.context",),
     ("midfill.prompt", "midfill.overlap", "midfill.noise", "midfill.indenting"),
     ("midfill.scope",),
-    ("midfill.filters", "midfill.stopping"),
+    ("midfill.filters", "midfill.stopping", "midfill.confidence"),
     # the lines that are explained and edited, and what may be offered for them
     ("midfill.subject",),
     ("midfill.edits", "midfill.kept"),

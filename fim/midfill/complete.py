@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import Awaitable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+from midfill.confidence import chance
 from midfill.context import CompletionContext
 from midfill.engine import Engine, Piece, Sampling, StopReason, Usage
 from midfill.filters import filtered
@@ -34,8 +34,8 @@ class Completion:
     layout: Layout
     usage: Usage
     confidence: float | None
-    """The probability that the model gave to the first line of what the filters left, or of all that it said if
-    they left nothing; None where the engine does not tell."""
+    """The probability that the first line of what the filters left is right, or of all that the model said if they
+    left nothing; None where the engine tells no probabilities."""
     prompt_ms: float
     """Time to build the prompt, tokenising included."""
     filter_ms: float
@@ -69,6 +69,8 @@ async def candidates(
     `complete`.
     """
     model = await engine.info()
+    if not context.is_wanted and settings.eagerness < 1:
+        return (_nothing(model.name, "unwanted"),)
     started = time.perf_counter()
     max_tokens = settings.max_tokens_line if context.extent == "line" else settings.max_tokens_block
     budget = budget_of(model, settings, max_tokens)
@@ -77,7 +79,7 @@ async def candidates(
     try:
         prompt = await _before(deadline, rendering)
     except asyncio.TimeoutError:
-        return (_nothing_in_time(model.name, _ms_since(started)),)
+        return (_nothing(model.name, "time", _ms_since(started)),)
     prompt_ms = _ms_since(started)
     sampling = Sampling(
         max_tokens,
@@ -93,8 +95,8 @@ async def candidates(
     for one in said:
         generated = time.perf_counter()
         text = await _filtered(one.text, context)
-        confidence = one.confidence(text or one.text)
-        is_sure = confidence is None or confidence >= settings.min_confidence
+        confidence = chance(one.logprobs, one.text, text, context)
+        is_sure = confidence is None or confidence >= 1 - settings.eagerness
         shown = (text if is_sure else "").replace("\n", context.line_ending)
         if found and (not shown or shown in found):
             continue
@@ -155,14 +157,6 @@ class _Said:
         self.text += piece.text
         self.usage = piece.usage
 
-    def confidence(self, text: str) -> float | None:
-        """The probability of the first line of `text` that is not blank; `text` is a beginning of the whole."""
-        blank = len(text) - len(text.lstrip())
-        end = blank + len(text[blank:].partition("\n")[0])
-        if not self.logprobs:
-            return None
-        return math.exp(sum(logprob for start, logprob in self.logprobs if start < end))
-
     def ended(self, reason: StopReason) -> None:
         self.usage = replace(self.usage, stop_reason=reason)
 
@@ -207,8 +201,8 @@ async def _before(deadline: float, coming: Awaitable[T]) -> T:
     return await asyncio.wait_for(coming, max(0.0, deadline - time.perf_counter()))
 
 
-def _nothing_in_time(model: str, prompt_ms: float) -> Completion:
-    usage = Usage(stop_reason="time")
+def _nothing(model: str, reason: StopReason, prompt_ms: float = 0.0) -> Completion:
+    usage = Usage(stop_reason=reason)
     return Completion("", "", model, "spm", usage, None, prompt_ms, filter_ms=0.0)
 
 

@@ -28,6 +28,10 @@ class CompletionContext:
     """What stands at the caret."""
     is_wanted: bool = True
     """Whether a completion may be shown here that nobody has asked for."""
+    n_shown: int = 0
+    """How many completions were shown lately that nobody had asked for."""
+    n_taken: int = 0
+    """How many of these were taken."""
 
     @cached_property
     def prefix(self) -> str:

@@ -74,11 +74,10 @@ class CompletionSettings:
     """Rest after a key before the model is asked. A request made by hand never waits."""
     time_limit_ms: int = 5000
     """Time after which what is there is shown, or nothing."""
-    min_confidence: float = 0.1
-    """Least probability, 0 to 1, that the model gives to its own first line for it to be shown unasked. 0 shows all.
-
-    At 0.1 the embedded model shows something at 58 % of the places, and 49 % of it is right to the line's end;
-    at 0 at 93 %, and 33 % of it (`bench.holes`, seed 77, 600 holes in one line)."""
+    eagerness: float = 0.6
+    """From quiet to eager, 0 to 1: shown unasked is what is right up to its line's end with a probability of at least
+    1 − eagerness, by the estimate of a model fitted to `bench.holes`. 1 shows all, also where the caret leaves no
+    room for a text."""
     max_tokens_line: int = 48
     """Tokens generated at most for the rest of a line."""
     max_tokens_block: int = 160

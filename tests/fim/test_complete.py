@@ -124,26 +124,40 @@ async def test_the_engine_is_told_what_to_copy_from(
 
 
 @pytest.mark.parametrize(
-    ("marked", "script", "min_confidence", "text"),
+    ("marked", "script", "probability", "eagerness", "text"),
     [
-        pytest.param("x = ║", "abcd", 0.1, "", id="unsure"),
-        pytest.param("x = ║", "abcd", 0.0, "abcd", id="all-is-wanted"),
-        pytest.param("x = ║", "abc", 0.1, "abc", id="sure-enough"),
-        pytest.param(
-            "x = f(║), b, c, d)", "abc), b, c, d)", 0.1, "abc", id="what-is-cut-does-not-count"
-        ),
-        pytest.param(
-            "def f():║\n", "\n a\n bcdefghi", 0.05, "\n a\n bcdefghi", id="first-line-counts"
-        ),
+        pytest.param("x = ║", "abcd", 0.05, 0.6, "", id="unsure"),
+        pytest.param("x = ║", "abcd", 0.05, 1.0, "abcd", id="all-is-wanted"),
+        pytest.param("x = ║", "abcd", 0.99, 0.6, "abcd", id="sure"),
+        pytest.param("x = ║", "abcd", 0.99, 0.0, "", id="nothing-is-sure-enough"),
+        pytest.param("def f():║\n", "\n a\n b", 0.99, 0.6, "\n a\n b", id="block"),
     ],
 )
 async def test_what_the_model_is_unsure_of_is_not_shown(
-    marked: str, script: str, min_confidence: float, text: str
+    marked: str, script: str, probability: float, eagerness: float, text: str
 ) -> None:
-    # Half for each byte: 0.125 for three, 0.0625 for four.
-    engine = FakeEngine(script, piece_chars=1, logprob=math.log(0.5))
-    settings = replace(SETTINGS, min_confidence=min_confidence)
+    engine = FakeEngine(script, piece_chars=1, logprob=math.log(probability))
+    settings = replace(SETTINGS, eagerness=eagerness)
     assert (await completed(marked, engine, settings)).text == text
+
+
+async def test_where_a_text_would_be_in_the_way_the_model_is_not_asked() -> None:
+    engine = FakeEngine("rn")
+    found = await completed("retu║rn x\n", engine)
+    assert (found.text, found.usage.stop_reason) == ("", "unwanted")
+    assert engine.requests == []
+
+
+async def test_by_hand_a_completion_is_tried_there_too() -> None:
+    engine = FakeEngine("b + ")
+    found = await completed("x = ║a\n", engine, replace(SETTINGS, eagerness=1.0))
+    assert found.text == "b + "
+
+
+async def test_a_long_document_is_filtered_as_a_short_one() -> None:
+    lines = "x = f(1)\n" * 2000
+    found = await completed(f"{lines}y = f(║)\n{lines}", FakeEngine("a, b)) + ]\n"))
+    assert found.text == "a, b"
 
 
 async def test_a_block_stops_at_its_end() -> None:

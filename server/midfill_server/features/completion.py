@@ -104,7 +104,7 @@ async def _completed(snapshot: Snapshot, offset: int, by_hand: bool) -> Completi
     settings = snapshot.settings.completion
     if by_hand:
         # Who asks wants to see what there is.
-        settings = replace(settings, min_confidence=0.0)
+        settings = replace(settings, eagerness=1.0)
     else:
         await asyncio.sleep(settings.debounce_ms / 1000)
     context = gather(snapshot.document, offset, snapshot.syntax)
