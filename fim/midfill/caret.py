@@ -77,7 +77,13 @@ def _is_wanted(known: Language, kind: CaretKind, head: str, tail: str) -> bool:
         return not (head.rstrip().endswith(";") and not tail and not nesting(known, head).closers)
     if kind in ("comment", "string") and re.match(r"\s*\w", tail):
         return False
-    if kind == "comment" or not head.strip():
+    if kind == "comment":
         return False
+    if not head.strip():
+        return tail.lstrip()[0] in _BEGINS_NO_STATEMENT
     is_whole = head.rstrip()[-1] in ")]}\"'`;" and kind != "string"
     return not is_whole
+
+
+_BEGINS_NO_STATEMENT = ".,:;=+*/%&|^<>?)]}"
+"""Before one of these the beginning of a line is missing."""

@@ -33,6 +33,7 @@ def at(language: str, marked: str, *, with_tree: bool = True) -> Caret:
         pytest.param("python", "ret║urn a\n", "nothing", id="python: inside a word"),
         pytest.param("python", "    ║return a\n", "nothing", id="python: before a statement"),
         pytest.param("python", "x = ║value + 1\n", "nothing", id="python: before a word"),
+        pytest.param("python", "    ║.close(a)\n", "line", id="python: a name is missing"),
         pytest.param("python", "x = f(a)║ + b\n", "nothing", id="python: behind a whole call"),
         pytest.param("python", "x = [a] ║+ b\n", "nothing", id="python: behind a whole list"),
         pytest.param("python", "x = ║ + b\n", "line", id="python: an operand is missing"),

@@ -126,11 +126,11 @@ async def test_the_engine_is_told_what_to_copy_from(
 @pytest.mark.parametrize(
     ("marked", "script", "probability", "eagerness", "text"),
     [
-        pytest.param("x = ║", "abcd", 0.05, 0.6, "", id="unsure"),
+        pytest.param("x = ║", "abcd", 0.05, 0.8, "", id="unsure"),
         pytest.param("x = ║", "abcd", 0.05, 1.0, "abcd", id="all-is-wanted"),
-        pytest.param("x = ║", "abcd", 0.99, 0.6, "abcd", id="sure"),
+        pytest.param("x = ║", "abcd", 0.99, 0.8, "abcd", id="sure"),
         pytest.param("x = ║", "abcd", 0.99, 0.0, "", id="nothing-is-sure-enough"),
-        pytest.param("def f():║\n", "\n a\n b", 0.99, 0.6, "\n a\n b", id="block"),
+        pytest.param("def f():║\n", "\n a\n b", 0.99, 0.8, "\n a\n b", id="block"),
     ],
 )
 async def test_what_the_model_is_unsure_of_is_not_shown(
