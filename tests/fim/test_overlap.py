@@ -27,6 +27,7 @@ from midfill.overlap import (
         pytest.param("python", "x = [├1, 2]┤]\n", "1, 2", id="bracket"),
         pytest.param("python", 'print("├hello")┤")', "hello", id="quote-and-closer"),
         pytest.param("python", 'f("├a(┤(")', "a", id="an-opener-in-a-string-needs-no-closer"),
+        pytest.param("python", 'f("├(" + g(b)┤)', '(" + g(b)', id="a-bracket-in-the-string"),
         pytest.param("python", "def f(├a, b=None):┤, b=None):\n    pass\n", "a", id="rest-of-line"),
         pytest.param("python", "x = ├y┤ + y\n", "y", id="no-overlap"),
         pytest.param("python", "├  y\n}┤\n}\n", "  y", id="a-closing-line-that-is-there"),
