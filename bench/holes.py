@@ -22,7 +22,7 @@ from typing import Any, Literal
 import click
 from bench.holes_items import KINDS, Hole, Kind, Source, cut_holes, held_out_sources, sources_in
 from bench.holes_scoring import CONFIDENT_SHARES, Score, confident, lead, score, summary
-from bench.holes_systems import SYSTEMS, Answer, Completer
+from bench.holes_systems import SYSTEMS, WITHOUT, Answer, Completer
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -85,7 +85,7 @@ async def fill(
 ) -> list[Filled]:
     """Every hole filled by every system."""
     completer = Completer(engine, settings)
-    chosen = {name: SYSTEMS[name](completer) for name in systems}
+    chosen = {name: {**SYSTEMS, **WITHOUT}[name](completer) for name in systems}
     filled = []
     for hole in progress.track(holes, description="Filling holes"):
         context = context_of(hole)
@@ -246,7 +246,13 @@ def open_here(settings: EngineSettings) -> Engine:
 )
 @click.option("--per-kind", type=click.IntRange(1), default=200, show_default=True)
 @click.option("--kind", "kinds", type=click.Choice(KINDS), multiple=True, help="Default: all.")
-@click.option("--system", "systems", type=click.Choice(list(SYSTEMS)), multiple=True)
+@click.option(
+    "--system",
+    "systems",
+    type=click.Choice([*SYSTEMS, *WITHOUT]),
+    multiple=True,
+    help="Default: all but those without a filter.",
+)
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--threads", type=click.IntRange(0), default=1, show_default=True)
 @click.option("--prefix-tokens", type=click.IntRange(1), default=_DEFAULTS.max_prefix_tokens)

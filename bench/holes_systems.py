@@ -7,6 +7,7 @@ how much to say and when to stop.
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,8 @@ from bench.copying import cut_as_an_editor, longest_repetition
 from midfill.complete import Completion, complete
 from midfill.context import CompletionContext
 from midfill.engine import Engine, ModelInfo, Piece, Sampling, Usage
+from midfill.filters import FILTERS, Filter, filtered
+from midfill.overlap import n_replaced
 from midfill.settings import CompletionSettings
 
 MIN_COPIED_CHARS = 16
@@ -143,6 +146,20 @@ class ModelRaw:
         return Answer(text, ms - found.filter_ms, text, found.usage, confidence=confidence)
 
 
+class Without(Midfill):
+    """The product but for one of its filters: what that one is worth."""
+
+    def __init__(self, completer: Completer, left_out: Filter) -> None:
+        super().__init__(completer)
+        self._steps = tuple(step for step in FILTERS if step is not left_out)
+
+    async def answer(self, context: CompletionContext) -> Answer:
+        """What an editor would show."""
+        found = await super().answer(context)
+        text = filtered(found.generation, context, self._steps)
+        return replace(found, text=text, n_replaced=n_replaced(text, context))
+
+
 class Nothing:
     """No model: what any figure has to be compared with."""
 
@@ -192,6 +209,12 @@ SYSTEMS: Mapping[str, Callable[[Completer], System]] = {
     "copy-or-midfill": CopyOrMidfill,
     "none": Nothing,
 }
+
+
+WITHOUT: Mapping[str, Callable[[Completer], System]] = {
+    f"without-{step.__name__}": functools.partial(Without, left_out=step) for step in FILTERS
+}
+"""One for each filter; a run has them only if it asks for them."""
 
 
 def confidence_of(pieces: Sequence[Piece], shown: str) -> dict[str, float]:

@@ -9,7 +9,7 @@ shows nothing. They know nothing of how a text was made, so they hold for one fr
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from midfill.context import CompletionContext
 from midfill.indenting import fit_indentation
@@ -34,10 +34,15 @@ from midfill.validity import fits, longest_valid
 Filter = Callable[[str, CompletionContext], str]
 
 
-def filtered(generation: str, context: CompletionContext) -> str:
-    """What may be shown of a generation at this caret; `overlap.n_replaced` says what it takes the place of."""
+def filtered(
+    generation: str, context: CompletionContext, steps: Sequence[Filter] | None = None
+) -> str:
+    """What may be shown of a generation at this caret; `overlap.n_replaced` says what it takes the place of.
+
+    The steps are `FILTERS` unless others are given, as a bench does that leaves one out.
+    """
     text = generation
-    for step in FILTERS:
+    for step in FILTERS if steps is None else steps:
         text = step(text, context)
         if not text:
             break
