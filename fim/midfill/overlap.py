@@ -38,7 +38,11 @@ def trim_overlap(text: str, context: CompletionContext) -> str:
     if not tail:
         return _without_overlap(text, context.suffix, context)
     rest = _without_overlap(text, tail, context)
-    return _without_overlap(rest, tail[n_replaced(rest, context) :], context)
+    n_chars = n_replaced(rest, context)
+    # Behind what is replaced the line goes on, and what is replaced may stand at the text's end.
+    return _without_overlap(
+        _without_overlap(rest, tail[n_chars:], context), tail[:n_chars], context
+    )
 
 
 def trim_group(text: str, context: CompletionContext) -> str:
@@ -74,7 +78,9 @@ def drop_following_lines(text: str, context: CompletionContext) -> str:
     """
     following = following_lines(context)
     lines = text.split("\n")
-    said = [line.strip() for line in (context.line_head + lines[0], *lines[1:])]
+    # What stands before the caret is not said by the text, but goes with what it says.
+    first = context.line_head + lines[0] if lines[0].strip() else ""
+    said = [line.strip() for line in (first, *lines[1:])]
     for idx, line in enumerate(said):
         if line and is_repeat([line, *filter(None, said[idx + 1 :])], following):
             return "\n".join(lines[:idx])

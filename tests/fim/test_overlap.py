@@ -35,6 +35,9 @@ from midfill.overlap import (
         pytest.param("typescript", "f(├a => { g(a); })┤)", "a => { g(a); }", id="arrow"),
         pytest.param("rust", "let v = vec![├1, 2];┤];", "1, 2", id="rust"),
         pytest.param("html", '<a href=├"x">┤>', '"x"', id="tag"),
+        pytest.param("python", "f(├a) + b┤) + b", "a", id="the-longest"),
+        pytest.param("python", "f(├a).c + b┤) + b", "a).c", id="behind-what-is-replaced"),
+        pytest.param("python", "f({a: ├b}})┤})", "b", id="one-more-of-them"),
     ],
 )
 def test_trim_overlap(language: str, marked: str, left: str) -> None:
@@ -82,6 +85,11 @@ def test_drop_rest_of_line(marked: str, left: str) -> None:
         ),
         pytest.param("├if x {\n  y\n}┤\n}\n", "if x {\n  y\n}", id="closing-lines-come-twice"),
         pytest.param("a\n├b┤", "b", id="nothing-below"),
+        pytest.param(
+            "def a():├\n    self.extend(other)\n    x┤\n\ndef b():\n    self.extend(other)\n",
+            "\n    self.extend(other)\n    x",
+            id="the-head-is-not-said",
+        ),
     ],
 )
 def test_drop_following_lines(marked: str, left: str) -> None:
