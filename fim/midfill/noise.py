@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections import Counter
 
 from midfill.context import CompletionContext
 from midfill.languages import language
+from midfill.masking import MASK, masked
 
 _REFUSED = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 and C1 but tab and newline; ESC begins terminal commands
@@ -28,19 +27,9 @@ _PLACEHOLDER = re.compile(
     r"|^\W*(?:\.\.\.|…) ?(?:existing|other|more|rest)\b",
     re.IGNORECASE,
 )
-_SECRET = re.compile(
-    r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"  # Amazon
-    r"|\bgh[oprsu]_[A-Za-z0-9]{36}|\bgithub_pat_\w{40}|\bglpat-[\w-]{20}"  # GitHub, GitLab
-    r"|\bsk-[\w-]{20}|\bAIza[\w-]{35}|\bxox[abprs]-[\w-]{10}|\bhf_[A-Za-z]{30}"  # model hosts, Google, Slack
-    r"|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}"  # JSON web tokens
-    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----"
-)
-_LITERAL = re.compile(r"[\"'`]([A-Za-z0-9+/=_\-]{20,})[\"'`]")
-_MIN_BITS = 3.9
-"""Bits per character above which a literal of digits, small and capital letters reads as a key. Of 2,552 literals
-of such a shape in Python's library and seven packages two have more, both alphabets; of random ones, 24 characters
-long, 99 % have (measured)."""
-_HEX = re.compile(r"[0-9a-fA-F]{32,}")
+
+
+_MASKED = re.compile(rf"{re.escape(MASK)}+")
 
 
 def refuse_control_characters(text: str, context: CompletionContext) -> str:
@@ -95,8 +84,10 @@ def drop_secrets(text: str, context: CompletionContext) -> str:
 
     What the document says itself may be said again.
     """
-    for found in (*_SECRET.finditer(text), *filter(_is_random, _LITERAL.finditer(text))):
-        if found[0].strip("\"'`") not in context.document.text:
+    covered = masked(text)
+    for found in _MASKED.finditer(covered):
+        said = text[found.start() : found.end()]
+        if said != found[0] and said not in context.document.text:
             return text[: text.rfind("\n", 0, found.start()) + 1]
     return text
 
@@ -109,13 +100,3 @@ def _unit_of_loop(text: str) -> str:
         if len(end) == times * length and end[length:] == end[:-length]:
             return end[:length]
     return ""
-
-
-def _is_random(literal: re.Match[str]) -> bool:
-    value = literal[1]
-    if _HEX.fullmatch(value):
-        return len(set(value.lower())) > 8
-    kinds = sum(any(map(kind, value)) for kind in (str.isdigit, str.islower, str.isupper))
-    counts = Counter(value).values()
-    bits = -sum(n / len(value) * math.log2(n / len(value)) for n in counts)
-    return kinds == 3 and bits >= _MIN_BITS
