@@ -26,7 +26,7 @@ from midfill.context import CompletionContext
 from midfill.engine import Engine, ModelInfo, Piece, Sampling, Usage
 from midfill.settings import CompletionSettings
 
-SHOW_ALL = CompletionSettings(min_confidence=0.0)
+SHOW_ALL = CompletionSettings(eagerness=1.0)
 """The defaults, but for the gate: everything is wanted here, and what the gate lets through is a system of its own."""
 
 MIN_COPIED_CHARS = 16
@@ -141,11 +141,10 @@ class Unasked(Midfill):
     async def answer(self, context: CompletionContext, others: Sequence[OpenFile] = ()) -> Answer:
         """What an editor shows while a person types."""
         found, *_ = await self._completer.completion(context)
-        is_sure = (
-            found.confidence is None or found.confidence >= CompletionSettings().min_confidence
-        )
+        least = 1 - CompletionSettings().eagerness
+        is_sure = context.is_wanted and (found.confidence is None or found.confidence >= least)
         answer = await super().answer(context)
-        return answer if is_sure else replace(answer, text="")
+        return answer if is_sure else replace(answer, text="", n_replaced=0)
 
 
 class ModelRaw:

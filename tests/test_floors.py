@@ -18,6 +18,7 @@ FLOORS = (
     ("midfill.markdown",),
     # 1: languages and models as data
     ("midfill.languages", "midfill.trees", "midfill.snippets", "midfill.masking"),
+    ("midfill.nesting",),
     ("midfill.blocks", "midfill.answers"),
     ("midfill.syntax",),
     # The workspace: what may be read of it, and what is known of it
@@ -25,13 +26,15 @@ FLOORS = (
     ("midfill.workspace", "midfill.definitions"),
     ("midfill.index_store",),
     ("midfill.index", "midfill.indexer"),
-    ("midfill.validity", "midfill.code_facts"),
+    ("midfill.validity", "midfill.code_facts", "midfill.caret"),
     ("midfill.formats",),
     ("midfill.chat_template",),
     ("midfill.chat",),
     # 2, 3: the caret, its prompt, what may be shown
     ("midfill.context",),
-    ("midfill.prompt", "midfill.filters"),
+    ("midfill.prompt", "midfill.overlap", "midfill.noise", "midfill.indenting"),
+    ("midfill.scope",),
+    ("midfill.filters", "midfill.stopping", "midfill.confidence"),
     # the lines that are explained and edited, and what may be offered for them
     ("midfill.subject",),
     ("midfill.edits", "midfill.kept"),

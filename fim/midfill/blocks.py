@@ -101,22 +101,6 @@ def body_end(document: Document, header: Header, line: int) -> int:
     return document.line_starts[-1] + len(document.lines[-1])
 
 
-def closers(language: Language, text: str) -> str:
-    """What closes the string and the brackets that a piece of code leaves open, the innermost first."""
-    pairs, open_brackets, quote = dict(language.brackets), list[str](), ""
-    for mark in _MARK.findall(text):
-        if quote:
-            if mark == quote or (mark == "\n" and len(quote) == 1 and quote != "`"):
-                quote = ""
-        elif mark in _QUOTES:
-            quote = mark
-        elif mark in pairs:
-            open_brackets.append(pairs[mark])
-        elif open_brackets and open_brackets[-1] == mark:
-            open_brackets.pop()
-    return quote + "".join(reversed(open_brackets))
-
-
 def indentation(document: Document, line: int) -> int:
     """The column of a line's first character that is no white space, with tabs expanded."""
     text = document.lines[line]
@@ -148,9 +132,5 @@ def _unopened(language: Language, text: str) -> int:
 
 TAB = 8
 """The width of a tab in Python's own reading; any other keeps the order of lines indented the same way."""
-
-_QUOTES = ('"""', "'''", '"', "'", "`")
-
-_MARK = re.compile("|".join((r"\\.", *_QUOTES, r"[\n()\[\]{}<>]")), re.DOTALL)
 
 _STRING = re.compile(r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'")

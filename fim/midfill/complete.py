@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import Awaitable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+from midfill.confidence import chance
 from midfill.context import CompletionContext
 from midfill.engine import Engine, Piece, Sampling, StopReason, Usage
-from midfill.filters import filtered, limit_scope
+from midfill.filters import filtered
 from midfill.formats import Layout, format_of
+from midfill.overlap import n_replaced
 from midfill.prompt import budget_of, render
 from midfill.settings import CompletionSettings
+from midfill.stopping import stop_reason
 
 T = TypeVar("T")
 
@@ -32,8 +34,8 @@ class Completion:
     layout: Layout
     usage: Usage
     confidence: float | None
-    """The probability that the model gave to the first line of what the filters left, or of all that it said if
-    they left nothing; None where the engine does not tell."""
+    """The probability that the first line of what the filters left is right, or of all that the model said if they
+    left nothing; None where the engine tells no probabilities."""
     prompt_ms: float
     """Time to build the prompt, tokenising included."""
     filter_ms: float
@@ -67,6 +69,8 @@ async def candidates(
     `complete`.
     """
     model = await engine.info()
+    if not context.is_wanted and settings.eagerness < 1:
+        return (_nothing(model.name, "unwanted"),)
     started = time.perf_counter()
     max_tokens = settings.max_tokens_line if context.extent == "line" else settings.max_tokens_block
     budget = budget_of(model, settings, max_tokens)
@@ -75,7 +79,7 @@ async def candidates(
     try:
         prompt = await _before(deadline, rendering)
     except asyncio.TimeoutError:
-        return (_nothing_in_time(model.name, _ms_since(started)),)
+        return (_nothing(model.name, "time", _ms_since(started)),)
     prompt_ms = _ms_since(started)
     sampling = Sampling(
         max_tokens,
@@ -90,9 +94,9 @@ async def candidates(
     found: dict[str, Completion] = {}
     for one in said:
         generated = time.perf_counter()
-        text = filtered(one.text, context)
-        confidence = one.confidence(text or one.text)
-        is_sure = confidence is None or confidence >= settings.min_confidence
+        text = await _filtered(one.text, context)
+        confidence = chance(one.logprobs, one.text, text, context)
+        is_sure = confidence is None or confidence >= 1 - settings.eagerness
         shown = (text if is_sure else "").replace("\n", context.line_ending)
         if found and (not shown or shown in found):
             continue
@@ -105,11 +109,23 @@ async def candidates(
             confidence,
             prompt_ms,
             _ms_since(generated),
+            n_replaced(text, context) if is_sure else 0,
             unread=prompt.ids if one.usage.took_instead else (),
         )
     if len(found) > 1:
         found.pop("", None)
     return tuple(found.values())
+
+
+async def _filtered(generation: str, context: CompletionContext) -> str:
+    """As `filtered`, which reads a long document again for up to 0.1 s: in a thread, so that others are answered."""
+    if len(context.document.lines) < _LONG_LINES:
+        return filtered(generation, context)
+    return await asyncio.to_thread(filtered, generation, context)
+
+
+_LONG_LINES = 800
+"""To parse as many takes 10 ms; a thread takes 0.1 ms itself."""
 
 
 async def warm(engine: Engine, prompt: Sequence[int]) -> None:
@@ -126,15 +142,6 @@ async def warm(engine: Engine, prompt: Sequence[int]) -> None:
 _COPYING = {"auto": None, "on": True, "off": False}
 
 
-def stop_reason(text: str, context: CompletionContext) -> StopReason:
-    """Why nothing that follows `text` would be shown, or an empty string to go on."""
-    if context.extent == "line":
-        return "line" if "\n" in text else ""
-    # The last line may still grow, so only lines that have ended are judged.
-    ended = text[: text.rfind("\n") + 1]
-    return "block" if limit_scope(ended, context) != ended else ""
-
-
 @dataclass
 class _Said:
     """A generation as it grows."""
@@ -149,14 +156,6 @@ class _Said:
             self.logprobs.append((len(self.text), sum(piece.logprobs)))
         self.text += piece.text
         self.usage = piece.usage
-
-    def confidence(self, text: str) -> float | None:
-        """The probability of the first line of `text` that is not blank; `text` is a beginning of the whole."""
-        blank = len(text) - len(text.lstrip())
-        end = blank + len(text[blank:].partition("\n")[0])
-        if not self.logprobs:
-            return None
-        return math.exp(sum(logprob for start, logprob in self.logprobs if start < end))
 
     def ended(self, reason: StopReason) -> None:
         self.usage = replace(self.usage, stop_reason=reason)
@@ -202,8 +201,8 @@ async def _before(deadline: float, coming: Awaitable[T]) -> T:
     return await asyncio.wait_for(coming, max(0.0, deadline - time.perf_counter()))
 
 
-def _nothing_in_time(model: str, prompt_ms: float) -> Completion:
-    usage = Usage(stop_reason="time")
+def _nothing(model: str, reason: StopReason, prompt_ms: float = 0.0) -> Completion:
+    usage = Usage(stop_reason=reason)
     return Completion("", "", model, "spm", usage, None, prompt_ms, filter_ms=0.0)
 
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
+from midfill.caret import CaretKind, Extent, caret_at
 from midfill.snippets import Snippet
-from midfill.syntax import Syntax, opens_block_by_text
+from midfill.syntax import Syntax
 from midfill.text import Document
-
-Extent = Literal["line", "block"]
-"""Complete to the end of the line at most, or over several lines."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +24,14 @@ class CompletionContext:
     """The document's path relative to the workspace, with `/` on every system; empty if it has none."""
     snippets: tuple[Snippet, ...] = ()
     """Code from elsewhere, the most useful last. Typing adds to them at their end only."""
+    kind: CaretKind = "code"
+    """What stands at the caret."""
+    is_wanted: bool = True
+    """Whether a completion may be shown here that nobody has asked for."""
+    n_shown: int = 0
+    """How many completions were shown lately that nobody had asked for."""
+    n_taken: int = 0
+    """How many of these were taken."""
 
     @cached_property
     def prefix(self) -> str:
@@ -72,8 +77,8 @@ def gather(
     snippets: tuple[Snippet, ...] = (),
 ) -> CompletionContext:
     """The context at `offset`. The tree, if given, must be that of this very document."""
-    opens = syntax.opens_block(offset) if syntax else opens_block_by_text(document, offset)
-    return CompletionContext(document, offset, "block" if opens else "line", syntax, path, snippets)
+    extent, kind, is_wanted = caret_at(document, offset, syntax)
+    return CompletionContext(document, offset, extent, syntax, path, snippets, kind, is_wanted)
 
 
 def _unix(text: str) -> str:

@@ -25,6 +25,7 @@ StopReason = Literal[
     "suffix",
     "repetition",
     "time",
+    "unwanted",  # nothing was generated: the caret stands where a text would be in the way
 ]
 
 

@@ -69,7 +69,15 @@ class Language:
     """What starts and what ends a comment of any length."""
     style: Style
     brackets: tuple[tuple[str, str], ...]
+    quotes: tuple[str, ...]
+    """What opens and closes a string, the longest first."""
     blocks: tuple[Block, ...]
+    closing_words: tuple[str, ...]
+    """The words that end a block."""
+    import_line: re.Pattern[str]
+    """Found in a line that imports, also while it is being typed and the tree does not know it yet."""
+    member: tuple[str, ...]
+    """What stands between a thing and the name of one of its members."""
     latin_only: bool
     """Whether the grammar's scanner must see no character above U+00FF (see `trees.encoded`)."""
 
@@ -174,6 +182,10 @@ def _language(row: Mapping[str, Any]) -> Language:
             Block(re.compile(block["opens"], re.DOTALL), block.get("closes", ""))
             for block in row["blocks"]
         ),
+        quotes=tuple(row.get("quotes", ('"', "'"))),
+        closing_words=tuple(row.get("closing_words", ())),
+        import_line=re.compile(row.get("import_line", r"(?!)"), re.DOTALL),
+        member=tuple(row.get("member", ("."))),
         latin_only=row.get("latin_only", False),
     )
 

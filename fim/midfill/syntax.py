@@ -1,9 +1,10 @@
 """What a parser knows about a document: scopes, imports, definitions, comments, and where a block opens.
 
 A `Syntax` is one version of a document and its tree, and never changes; the next version is made from it by
-`parse(document, previous)`, which reads again only what an edit can have touched. Parsing holds Python's
-lock, so its cost is the caller's latency (2 cores, tree-sitter 0.26.1, Python sources): 10 ms for 1,000
-lines at first and 0.3 to 0.6 ms after a key; 70 to 110 ms and 2 to 6 ms for 10,000 lines.
+`parse(document, previous)`, which reads again only what an edit can have touched (2 cores, tree-sitter 0.26.1,
+Python sources): 10 ms for 1,000 lines at first and 0.3 to 0.6 ms after a key; 70 to 110 ms and 2 to 6 ms for
+10,000 lines, and all of them again where a bracket is opened far above. Parsing holds Python's lock, also in a
+thread, but for the `on_step` that it is given: what sleeps there lets others run.
 
 A document is broken at the caret most of the time. What is asked of the tree is therefore asked so that an
 error near the caret costs little: comments and strings are found inside errors too, headers are read from
@@ -16,18 +17,18 @@ offsets in code points, as in `midfill.text`.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 from typing import Literal, NamedTuple
 
-from tree_sitter import Node, Parser, QueryCursor, Tree
+from tree_sitter import Node, QueryCursor, Tree
 
 from midfill import blocks
 from midfill.languages import Grammar, Language, grammar, language
 from midfill.text import Document
-from midfill.trees import Bytes, edited_to, encoded, errors_of
+from midfill.trees import Bytes, edited_to, encoded, errors_of, tree_of
 
 MAX_CHARACTERS = 1_000_000
 """Larger documents are not parsed: some 25,000 lines, 250 ms for the first parse and 50 MB for the tree."""
@@ -65,10 +66,22 @@ class Definition(NamedTuple):
     end: int
 
 
-def parse(document: Document, previous: Syntax | None = None) -> Syntax | None:
+class ParsingStopped(Exception):
+    """A parse was given up because its `on_step` said so."""
+
+
+def parse(
+    document: Document,
+    previous: Syntax | None = None,
+    on_step: Callable[[], bool] | None = None,
+) -> Syntax | None:
     """The syntax of a document, or nothing where the language has no grammar or the document is too large.
 
-    `previous` is the syntax of an earlier version; what both have in common is not parsed again.
+    `previous` is the syntax of an earlier version; what both have in common is not parsed again. `on_step` is
+    called every hundred operations of the parser, some 20 microseconds, and tells whether to stop.
+
+    Raises:
+        ParsingStopped: `on_step` has stopped it.
     """
     known = language(document.language)
     if not known.grammar or sum(map(len, document.lines)) > MAX_CHARACTERS:
@@ -77,11 +90,12 @@ def parse(document: Document, previous: Syntax | None = None) -> Syntax | None:
     assert tables is not None
     data = document.text.encode("utf-8", "surrogatepass")
     parsed = encoded(document.text, latin_only=known.latin_only)
-    parser = Parser(tables.tables)
+    old = None
     if previous is not None and previous.language is known:
-        tree = parser.parse(parsed, edited_to(previous.tree, previous.parsed, parsed))
-    else:
-        tree = parser.parse(parsed)
+        old = edited_to(previous.tree, previous.parsed, parsed)
+    tree = tree_of(tables.tables, parsed, old, on_step)
+    if tree is None:
+        raise ParsingStopped
     return Syntax(document, known, tables, tree, data, parsed)
 
 
@@ -134,6 +148,18 @@ class Syntax:
     def imports(self) -> tuple[Span, ...]:
         """The document's imports in order, also those in a guard, a namespace or a `try`, but not in functions."""
         return self._imports
+
+    def in_import(self, offset: int) -> bool:
+        """Whether an offset lies in an import, or at its end on the same line."""
+        at = self.byte_of(offset)
+        cursor = QueryCursor(self.grammar.imports)
+        cursor.set_byte_range(max(at - 1, 0), at + 1)
+        cursor.set_max_start_depth(_IMPORT_DEPTH)
+        found = cursor.captures(self.tree.root_node).get("import", ())
+        return any(
+            node.start_byte < at <= node.end_byte and self.data[at - 1 : at] != b"\n"
+            for node in found
+        )
 
     def definitions(self) -> tuple[Definition, ...]:
         """The document's definitions in order."""
@@ -199,9 +225,7 @@ class Syntax:
     @cached_property
     def _imports(self) -> tuple[Span, ...]:
         found = QueryCursor(self.grammar.imports)
-        # A statement in `try:` or in a namespace is three below the root. Without a limit the query takes
-        # 50 ms for 10,000 lines.
-        found.set_max_start_depth(3)
+        found.set_max_start_depth(_IMPORT_DEPTH)
         ends: dict[int, int] = {}
         for node in found.captures(self.tree.root_node).get("import", ()):
             end = node.start_byte + len(self.data[node.start_byte : node.end_byte].rstrip())
@@ -365,5 +389,9 @@ def _end_before(node: Node) -> int:
         before = before.prev_sibling
     return node.start_byte if before is None else before.end_byte
 
+
+_IMPORT_DEPTH = 3
+"""A statement in `try:` or in a namespace is so far below the root. Without a limit the query takes 50 ms for
+10,000 lines."""
 
 _PLACES: tuple[Place, ...] = ("comment", "string", "code")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
-from tree_sitter import Tree
+from tree_sitter import Language, Parser, Tree
 
 
 class Bytes(NamedTuple):
@@ -30,6 +31,29 @@ def encoded(text: str, *, latin_only: bool = False) -> bytes:
     except UnicodeEncodeError:
         data = _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text).encode()
     return data.replace(b"\0", b" ")
+
+
+def tree_of(
+    tables: Language, text: bytes, old: Tree | None, on_step: Callable[[], bool] | None
+) -> Tree | None:
+    """The tree of a text, made from one that was told of the edits, or nothing if `on_step` has stopped it."""
+    parser = Parser(tables)
+    if on_step is None:
+        return parser.parse(text) if old is None else parser.parse(text, old)
+    stop = on_step
+
+    def read(byte: int, _point: object) -> bytes:
+        return text[byte : byte + _CHUNK]
+
+    def step(_byte: int, _has_error: bool) -> bool:
+        return stop()
+
+    try:
+        if old is None:
+            return parser.parse(read, progress_callback=step)
+        return parser.parse(read, old, progress_callback=step)
+    except ValueError:  # The parser's word for having been stopped.
+        return None
 
 
 def errors_of(tree: Tree) -> list[Bytes]:
@@ -92,6 +116,9 @@ def _latin(match: re.Match[str]) -> str:
     n_bytes = len(match[0].encode("utf-8", "surrogatepass"))
     return "ÿ" * (n_bytes // 2) + "y" * (n_bytes % 2)
 
+
+_CHUNK = 4096
+"""Bytes given to the parser at a time."""
 
 _NOT_LATIN = re.compile("[^\x00-\xff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")

@@ -13,14 +13,16 @@ What counts as a new error: see `_Trial.faults`.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from tree_sitter import Parser, Tree
+from tree_sitter import Tree
 
-from midfill.blocks import MAX_HEADER_LINES, closers
+from midfill.blocks import MAX_HEADER_LINES
+from midfill.nesting import closers
 from midfill.syntax import Syntax
-from midfill.trees import Bytes, edited, encoded, errors_of
+from midfill.trees import Bytes, edited, encoded, errors_of, tree_of
 
 MAX_PARSES = 32
 """Parses in one call. A text that is valid takes one, one that is cut mostly three to ten."""
@@ -31,6 +33,9 @@ reads 10,000 lines. Python needs that much: behind a function at the top level i
 
 MAX_STEPS_CUT = 1_500
 """Steps for all the beginnings together, each of which gets at most half of what is left: 33 ms."""
+
+STEPS_PER_REST = 100
+"""Steps after which Python's lock is offered to others, 2 ms: so a thread that filters holds nobody up."""
 
 CHILDREN_PER_FREE_STEP = 8
 """Reusing a tree takes one step for every ten children of its root (measured): those are not counted."""
@@ -53,6 +58,11 @@ def longest_valid(syntax: Syntax, start: int, end: int, text: str) -> str:
     tokens = [found.end() for found in _TOKEN.finditer(text, by_line, next_line)]
     without_fault = trial.longest_without_fault(tokens) or by_line
     return text[: without_fault or trial.longest_no_worse([*lines, *tokens, len(text)])]
+
+
+def fits(syntax: Syntax, start: int, end: int, text: str) -> bool:
+    """Whether the document has no error at all at `text` when it replaces what stands from `start` to `end`."""
+    return _Trial(syntax, start, end, text).faults(len(text)) == 0
 
 
 def adds_errors(syntax: Syntax, start: int, end: int, text: str) -> bool:
@@ -78,7 +88,6 @@ class _Trial:
             error.start <= self.near_end and error.end >= self.near_start
             for error in self.errors_before
         )
-        self.parser = Parser(syntax.grammar.tables)
         self.parses_left = MAX_PARSES
         self.steps_left = MAX_STEPS_CUT
         self.seen: dict[int, _Outcome | None] = {}
@@ -200,18 +209,15 @@ class _Trial:
         free = tree.root_node.child_count // CHILDREN_PER_FREE_STEP
         limit, steps = (max_steps or self.steps_left // 2) + free, 0
 
-        def is_enough(_byte: int, _has_error: bool) -> bool:
+        def is_enough() -> bool:
             nonlocal steps
             steps += 1
+            if steps % STEPS_PER_REST == 0:
+                time.sleep(0)
             return steps > limit
 
         try:
-            return self.parser.parse(
-                lambda byte, _point: new[byte : byte + _CHUNK], tree, progress_callback=is_enough
-            )
-        except ValueError:  # The parser's word for having been stopped.
-            self.parser.reset()
-            return None
+            return tree_of(self.syntax.grammar.tables, new, tree, is_enough)
         finally:
             self.steps_left -= 0 if max_steps else max(steps - free, 0)
 
@@ -236,9 +242,6 @@ def _open_at(syntax: Syntax, offset: int) -> str:
     above = "".join(syntax.document.lines[max(line - MAX_HEADER_LINES, 0) : line])
     return closers(syntax.language, head) or closers(syntax.language, above + head)[:1]
 
-
-_CHUNK = 4096
-"""Bytes given to the parser at a time."""
 
 _LINE_END = re.compile(r"(?<=\S)[^\S\r\n]*[\r\n]")
 """What follows the last character of a line that is not empty."""

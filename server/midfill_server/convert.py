@@ -131,20 +131,33 @@ _ANNOTATION = "midfill"
 
 
 def to_lsp_inline_completion(
-    document: Document, offset: int, text: str, encoding: Encoding, request_id: str
+    document: Document,
+    offset: int,
+    text: str,
+    encoding: Encoding,
+    request_id: str,
+    n_replaced: int = 0,
 ) -> lsp.InlineCompletionItem:
-    """Ghost text at the caret."""
+    """Ghost text at the caret, in place of so many characters right of it.
+
+    Each of them is in the text again, in order: VS Code shows no ghost text over what the text has not.
+    """
     return lsp.InlineCompletionItem(
         insert_text=text,
-        range=to_lsp_range(document, offset, offset, encoding),
+        range=to_lsp_range(document, offset, offset + n_replaced, encoding),
         command=_accepted(request_id),
     )
 
 
 def to_lsp_completion(
-    document: Document, offset: int, text: str, encoding: Encoding, request_id: str
+    document: Document,
+    offset: int,
+    text: str,
+    encoding: Encoding,
+    request_id: str,
+    n_replaced: int = 0,
 ) -> lsp.CompletionItem:
-    """A list entry for clients without ghost text.
+    """A list entry for clients without ghost text, in place of so many characters right of the caret.
 
     Clients filter their list by the word before the caret, so the entry begins with that word and replaces it.
     """
@@ -165,7 +178,7 @@ def to_lsp_completion(
         sort_text="~midfill",
         insert_text_format=lsp.InsertTextFormat.PlainText,
         insert_text_mode=lsp.InsertTextMode.AsIs,
-        text_edit=lsp.TextEdit(to_lsp_range(document, start, offset, encoding), whole),
+        text_edit=lsp.TextEdit(to_lsp_range(document, start, offset + n_replaced, encoding), whole),
         command=_accepted(request_id),
     )
 

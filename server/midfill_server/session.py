@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from midfill.engine import Engine, Role
 from midfill.errors import MidfillError
 from midfill.settings import EngineSettings, InstructSettings, Settings
-from midfill.syntax import Syntax, parse
+from midfill.syntax import Syntax
 from midfill.text import Document, Edit, Encoding
 from midfill_server.scheduler import Scheduler
+from midfill_server.trees import Trees
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ class Session:
     """Whether the editor has said goodbye."""
     explained: dict[str, Explained] = field(default_factory=dict)
     """The last explanation in each document."""
-    _trees: dict[str, tuple[Document, Syntax | None]] = field(default_factory=dict)
+    trees: Trees = field(default_factory=Trees)
     _engine: Engine | None = None
     _instruct: Engine | None = None
     _instruct_is: tuple[EngineSettings, InstructSettings] | None = None
@@ -78,7 +79,7 @@ class Session:
     def close(self, uri: str) -> None:
         """Forget a document and stop what runs for it."""
         self.documents.pop(uri, None)
-        self._trees.pop(uri, None)
+        self.trees.forget(uri)
         self.explained.pop(uri, None)
         self.scheduler.supersede(uri)
         self.scheduler.supersede(instruct_key(uri))
@@ -88,7 +89,9 @@ class Session:
         document = self.documents.get(uri)
         if document is None:
             return None
-        return Snapshot(document, self._tree(document), self.encoding, self.settings, self.engine)
+        return Snapshot(
+            document, self.trees.of(document), self.encoding, self.settings, self.engine
+        )
 
     @property
     def engine(self) -> Engine:
@@ -117,7 +120,7 @@ class Session:
     def parsed(self, uri: str) -> tuple[Document, Syntax | None] | None:
         """A document and its tree, or None if it is not open."""
         document = self.documents.get(uri)
-        return None if document is None else (document, self._tree(document))
+        return None if document is None else (document, self.trees.of(document))
 
     async def warm_up(self) -> None:
         """Load the model behind the editor's back; what a person must mend stands in `trouble` afterwards."""
@@ -139,14 +142,6 @@ class Session:
         for engine in engines:
             if engine is not None:
                 await engine.close()
-
-    def _tree(self, document: Document) -> Syntax | None:
-        """The document's tree, made from that of an earlier version: a key then costs what it touched."""
-        known = self._trees.get(document.uri)
-        if known is None or known[0] is not document:
-            before = known[1] if known else None
-            known = self._trees[document.uri] = (document, parse(document, before))
-        return known[1]
 
 
 def instruct_key(uri: str) -> str:

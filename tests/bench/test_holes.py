@@ -104,6 +104,18 @@ async def test_copying_goes_first_where_enough_repeats(marked: str, text: str) -
     assert [found.answer.text for found in filled] == [text]
 
 
+async def test_a_system_without_a_filter_shows_what_that_takes_away() -> None:
+    with Progress(disable=True) as progress:
+        systems = (
+            "midfill",
+            "midfill-without-keep_first_line",
+            "midfill-without-drop_placeholders",
+        )
+        settings = CompletionSettings(eagerness=1.0)
+        filled = await fill([hole("x = ├1┤\n")], FakeEngine("1\ny"), settings, systems, progress)
+    assert [found.answer.text for found in filled] == ["1", "1\ny", "1"]
+
+
 async def test_stop_reasons_and_the_lead_over_copying_are_told() -> None:
     found = await figures_of(("midfill", "copy"))
     assert found["midfill"]["stop_reasons"] == {"eot": 3, "line": 1}

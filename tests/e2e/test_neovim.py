@@ -28,7 +28,7 @@ vim.o.shada = ''
 vim.opt.runtimepath:append({client!r})
 vim.lsp.config('midfill', {{
   cmd = {{ {python!r}, '-m', 'midfill_server', 'serve', '--model', {model!r} }},
-  init_options = {{ engine = {{ hostLingerS = 0 }}, completion = {{ minConfidence = 0 }} }},
+  init_options = {{ engine = {{ hostLingerS = 0 }}, completion = {{ eagerness = 1 }} }},
 }})
 vim.api.nvim_create_autocmd('LspAttach', {{ callback = function() vim.g.attached = true end }})
 vim.lsp.enable('midfill')

@@ -13,7 +13,7 @@ from marks import caret
 from midfill.complete import Completion, complete
 from midfill.context import gather
 from midfill.engine import ModelInfo
-from midfill.engines.fake import FakeEngine, Script
+from midfill.engines.fake import FakeEngine
 from midfill.errors import EngineGone, RoleError
 from midfill.formats import Layout
 from midfill.settings import CompletionSettings
@@ -61,20 +61,51 @@ async def test_completion(marked: str, script: str, text: str, layout: Layout) -
 
 
 @pytest.mark.parametrize(
-    ("script", "settings", "reason", "max_generated"),
+    ("marked", "said", "more", "reason"),
     [
-        pytest.param("a\nbbbbbbbbbbbbbbbb", SETTINGS, "line", 6, id="line"),
-        pytest.param("a", SETTINGS, "eot", 2, id="eot"),
-        pytest.param("a" * 99, replace(SETTINGS, max_tokens_line=7), "budget", 7, id="budget"),
+        pytest.param("x = ║", "a\n", "bbbbbbbb", "line", id="line"),
+        pytest.param("def f(a):║\n", "\n    return a\nx", " = 1\ny = 2\n", "block", id="dedent"),
+        pytest.param("def f(a):║\n", " return a\n", "x = 1\n", "block", id="on-the-line"),
+        pytest.param("if ║ not in known:\n", "a not in", " known:", "suffix", id="rest-of-line"),
+        pytest.param(
+            "def f(a):║\nprint(f(1))\n", "\n    print(f(1))\n", "    x", "suffix", id="below"
+        ),
+        pytest.param("x = ║", "a" + "._log" * 6, "._log" * 3, "repetition", id="loop"),
+        pytest.param("x = ║", "a", "", "eot", id="eot"),
     ],
 )
 async def test_what_is_not_needed_is_not_generated(
-    script: Script, settings: CompletionSettings, reason: str, max_generated: int
+    marked: str, said: str, more: str, reason: str
 ) -> None:
-    engine = FakeEngine(script)
-    found = await completed("x = ║", engine, settings)
+    """Nothing behind `said` is needed. The fake engine's tokens are bytes, and three are a piece."""
+    engine = FakeEngine(said + more, piece_chars=3)
+    found = await completed(marked, engine)
     assert found.usage.stop_reason == reason
-    assert found.usage.tokens_generated <= max_generated
+    assert found.generation.startswith(said)
+    assert found.usage.tokens_generated <= len(said) + 3
+
+
+async def test_no_more_is_generated_than_was_asked_for() -> None:
+    engine = FakeEngine("a" * 99)
+    found = await completed("x = ║", engine, replace(SETTINGS, max_tokens_line=7))
+    assert found.usage.stop_reason == "budget"
+    assert found.usage.tokens_generated == 7
+
+
+@pytest.mark.parametrize(
+    ("marked", "script", "text", "n_replaced"),
+    [
+        pytest.param("x = f(║)\n", "a, b)\n", "a, b", 0, id="trimmed"),
+        pytest.param("x = f(║)\n", "a).b\n", "a).b", 1, id="replaced"),
+        pytest.param("if f(║):\n", "a) and b:\n", "a) and b:", 2, id="punctuation-too"),
+        pytest.param('print("║")\n', 'é" + x\n', 'é" + x', 1, id="quote"),
+    ],
+)
+async def test_what_stands_right_of_the_caret_is_replaced_not_doubled(
+    marked: str, script: str, text: str, n_replaced: int
+) -> None:
+    found = await completed(marked, FakeEngine(script))
+    assert (found.text, found.n_replaced) == (text, n_replaced)
 
 
 @pytest.mark.parametrize(("copying", "copy"), [("auto", None), ("on", True), ("off", False)])
@@ -93,26 +124,40 @@ async def test_the_engine_is_told_what_to_copy_from(
 
 
 @pytest.mark.parametrize(
-    ("marked", "script", "min_confidence", "text"),
+    ("marked", "script", "probability", "eagerness", "text"),
     [
-        pytest.param("x = ║", "abcd", 0.1, "", id="unsure"),
-        pytest.param("x = ║", "abcd", 0.0, "abcd", id="all-is-wanted"),
-        pytest.param("x = ║", "abc", 0.1, "abc", id="sure-enough"),
-        pytest.param(
-            "x = f(║), b, c, d)", "abc), b, c, d)", 0.1, "abc", id="what-is-cut-does-not-count"
-        ),
-        pytest.param(
-            "def f():║\n", "\n a\n bcdefghi", 0.05, "\n a\n bcdefghi", id="first-line-counts"
-        ),
+        pytest.param("x = ║", "abcd", 0.05, 0.8, "", id="unsure"),
+        pytest.param("x = ║", "abcd", 0.05, 1.0, "abcd", id="all-is-wanted"),
+        pytest.param("x = ║", "abcd", 0.99, 0.8, "abcd", id="sure"),
+        pytest.param("x = ║", "abcd", 0.99, 0.0, "", id="nothing-is-sure-enough"),
+        pytest.param("def f():║\n", "\n a\n b", 0.99, 0.8, "\n a\n b", id="block"),
     ],
 )
 async def test_what_the_model_is_unsure_of_is_not_shown(
-    marked: str, script: str, min_confidence: float, text: str
+    marked: str, script: str, probability: float, eagerness: float, text: str
 ) -> None:
-    # Half for each byte: 0.125 for three, 0.0625 for four.
-    engine = FakeEngine(script, piece_chars=1, logprob=math.log(0.5))
-    settings = replace(SETTINGS, min_confidence=min_confidence)
+    engine = FakeEngine(script, piece_chars=1, logprob=math.log(probability))
+    settings = replace(SETTINGS, eagerness=eagerness)
     assert (await completed(marked, engine, settings)).text == text
+
+
+async def test_where_a_text_would_be_in_the_way_the_model_is_not_asked() -> None:
+    engine = FakeEngine("rn")
+    found = await completed("retu║rn x\n", engine)
+    assert (found.text, found.usage.stop_reason) == ("", "unwanted")
+    assert engine.requests == []
+
+
+async def test_by_hand_a_completion_is_tried_there_too() -> None:
+    engine = FakeEngine("b + ")
+    found = await completed("x = ║a\n", engine, replace(SETTINGS, eagerness=1.0))
+    assert found.text == "b + "
+
+
+async def test_a_long_document_is_filtered_as_a_short_one() -> None:
+    lines = "x = f(1)\n" * 2000
+    found = await completed(f"{lines}y = f(║)\n{lines}", FakeEngine("a, b)) + ]\n"))
+    assert found.text == "a, b"
 
 
 async def test_a_block_stops_at_its_end() -> None:

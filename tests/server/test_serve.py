@@ -62,6 +62,22 @@ def test_incremental_edits_reach_the_model(client: LspClient) -> None:
     assert client.ghost(1, 12) == "[0]"
 
 
+def test_what_the_editor_has_closed_is_replaced(client: LspClient) -> None:
+    client.initialize()
+    client.open("first = alpha(1).size\nsecond = alpha()")
+    (item,) = client.answer(client.ask(1, 15))["result"]["items"]
+    assert item["insertText"] == "1).size"
+    assert item["range"]["start"] == {"line": 1, "character": 15}
+    assert item["range"]["end"] == {"line": 1, "character": 16}
+
+
+def test_inside_a_word_nothing_is_shown_unasked(client: LspClient) -> None:
+    client.initialize()
+    client.open("first = alpha(1)\nsecond = alpha")
+    assert client.answer(client.ask(1, 11))["result"]["items"] == []
+    assert client.ghost(1, 14) == "(1)"
+
+
 def test_clients_without_ghost_text_get_a_list_entry(client: LspClient) -> None:
     client.initialize(inline=False)
     client.open("first = alpha(1)\nsecond = alp")

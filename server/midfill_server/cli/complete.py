@@ -57,7 +57,7 @@ def command(
     where = read_place(place, language)
     settings = Settings(EngineSettings(model=model, urls=urls, host_linger_s=LINGER_S))
     # Who asks wants to see what there is, sure or not.
-    completion = replace(settings.completion, min_confidence=0.0)
+    completion = replace(settings.completion, eagerness=1.0)
     if layout:
         completion = replace(completion, layout=layout)
     if max_tokens:

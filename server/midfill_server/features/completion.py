@@ -34,8 +34,10 @@ async def inline_completion(
     answer = await _answer(ls, params.text_document.uri, params.position, by_hand)
     if answer is None:
         return lsp.InlineCompletionList([])
-    snapshot, offset, request_id, text = answer
-    item = to_lsp_inline_completion(snapshot.document, offset, text, snapshot.encoding, request_id)
+    snapshot, offset, request_id, found = answer
+    item = to_lsp_inline_completion(
+        snapshot.document, offset, found.text, snapshot.encoding, request_id, found.n_replaced
+    )
     return lsp.InlineCompletionList([item])
 
 
@@ -50,16 +52,18 @@ async def completion(ls: MidfillServer, params: lsp.CompletionParams) -> lsp.Com
     answer = await _answer(ls, params.text_document.uri, params.position, by_hand=False)
     if answer is None:
         return lsp.CompletionList(is_incomplete=True, items=[])
-    snapshot, offset, request_id, text = answer
-    item = to_lsp_completion(snapshot.document, offset, text, snapshot.encoding, request_id)
+    snapshot, offset, request_id, found = answer
+    item = to_lsp_completion(
+        snapshot.document, offset, found.text, snapshot.encoding, request_id, found.n_replaced
+    )
     # What is right here may not be after the next key, so the client is to ask again.
     return lsp.CompletionList(is_incomplete=True, items=[item])
 
 
 async def _answer(
     ls: MidfillServer, uri: str, position: lsp.Position, by_hand: bool
-) -> tuple[Snapshot, int, str, str] | None:
-    """Snapshot, offset, request id and text of a completion, or None with one line in the log."""
+) -> tuple[Snapshot, int, str, Completion] | None:
+    """Snapshot, offset, request id and a completion that has a text, or None with one line in the log."""
     request_id = ls.session.request_id()
     try:
         snapshot = ls.session.snapshot(uri)
@@ -93,14 +97,14 @@ async def _answer(
         why = found.usage.stop_reason if found else "a later request took its place"
         logger.debug("%s: nothing, %s", request_id, why)
         return None
-    return snapshot, offset, request_id, found.text
+    return snapshot, offset, request_id, found
 
 
 async def _completed(snapshot: Snapshot, offset: int, by_hand: bool) -> Completion:
     settings = snapshot.settings.completion
     if by_hand:
         # Who asks wants to see what there is.
-        settings = replace(settings, min_confidence=0.0)
+        settings = replace(settings, eagerness=1.0)
     else:
         await asyncio.sleep(settings.debounce_ms / 1000)
     context = gather(snapshot.document, offset, snapshot.syntax)
