@@ -31,6 +31,7 @@ FLOORS = (
     ("midfill.chat",),
     # 2, 3: the caret, its prompt, what may be shown
     ("midfill.context",),
+    ("midfill.window",),
     ("midfill.prompt", "midfill.filters"),
     # the lines that are explained and edited, and what may be offered for them
     ("midfill.subject",),

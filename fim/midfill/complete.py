@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 import time
 from collections.abc import Awaitable, Iterable, Sequence
 from contextlib import aclosing
@@ -69,13 +70,17 @@ async def candidates(
     model = await engine.info()
     started = time.perf_counter()
     max_tokens = settings.max_tokens_line if context.extent == "line" else settings.max_tokens_block
-    budget = budget_of(model, settings, max_tokens)
+    prompt_format = format_of(model)
+    if not prompt_format.infills and re.search(r"\w", context.line_tail):
+        # What such a model would say does not know the rest of the line, and so does not lead to it.
+        return (_nothing(model.name, "suffix", 0.0),)
+    budget = budget_of(model, settings, max_tokens, context.snippets)
     deadline = started + settings.time_limit_ms / 1000
-    rendering = render(context, format_of(model), engine.tokenize, budget, settings.layout)
+    rendering = render(context, prompt_format, engine.tokenize, budget, settings.layout)
     try:
         prompt = await _before(deadline, rendering)
     except asyncio.TimeoutError:
-        return (_nothing_in_time(model.name, _ms_since(started)),)
+        return (_nothing(model.name, "time", _ms_since(started)),)
     prompt_ms = _ms_since(started)
     sampling = Sampling(
         max_tokens,
@@ -202,8 +207,8 @@ async def _before(deadline: float, coming: Awaitable[T]) -> T:
     return await asyncio.wait_for(coming, max(0.0, deadline - time.perf_counter()))
 
 
-def _nothing_in_time(model: str, prompt_ms: float) -> Completion:
-    usage = Usage(stop_reason="time")
+def _nothing(model: str, why: StopReason, prompt_ms: float) -> Completion:
+    usage = Usage(stop_reason=why)
     return Completion("", "", model, "spm", usage, None, prompt_ms, filter_ms=0.0)
 
 

@@ -131,9 +131,10 @@ class Syntax:
             )
         return tuple(sorted(found, key=lambda scope: (scope.start, -scope.end)))
 
-    def imports(self) -> tuple[Span, ...]:
-        """The document's imports in order, also those in a guard, a namespace or a `try`, but not in functions."""
-        return self._imports
+    def imports(self, before: int | None = None) -> tuple[Span, ...]:
+        """The document's imports in order, also those in a guard, a namespace or a `try`, but not in functions;
+        or those alone that begin before an offset, which costs by the text up to there."""
+        return self._imports if before is None else self._imports_before(self.byte_of(before))
 
     def definitions(self) -> tuple[Definition, ...]:
         """The document's definitions in order."""
@@ -198,7 +199,11 @@ class Syntax:
 
     @cached_property
     def _imports(self) -> tuple[Span, ...]:
+        return self._imports_before(len(self.data))
+
+    def _imports_before(self, end_byte: int) -> tuple[Span, ...]:
         found = QueryCursor(self.grammar.imports)
+        found.set_byte_range(0, end_byte)
         # A statement in `try:` or in a namespace is three below the root. Without a limit the query takes
         # 50 ms for 10,000 lines.
         found.set_max_start_depth(3)
