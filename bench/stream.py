@@ -39,7 +39,6 @@ from midfill.engines.supervisor import HostEngine
 from midfill.formats import Tokenize, format_of
 from midfill.prompt import (
     CHARS_PER_TOKEN,
-    STEP_CHARS,
     Budget,
     budget_of,
     render,
@@ -176,8 +175,9 @@ class Theirs:
         return Cost(ms, int(answer.json()["timings"]["prompt_n"]))
 
 
-STEP_LINES = 32
-"""The window that `llama-server` is given begins at a line whose number is a multiple of this."""
+STEP_LINES, STEP_CHARS = 32, 1024
+"""The window that `llama-server` is given begins at a line whose number is a multiple of the first, or, where lines are
+too long for that, at a multiple of so many characters."""
 
 
 async def windows(

@@ -14,7 +14,7 @@ from typing import TypeVar
 from midfill.context import CompletionContext
 from midfill.engine import Engine, Piece, Sampling, StopReason, Usage
 from midfill.filters import filtered, limit_scope
-from midfill.formats import Layout, format_of
+from midfill.formats import Order, format_of
 from midfill.prompt import budget_of, render
 from midfill.settings import CompletionSettings
 
@@ -30,7 +30,7 @@ class Completion:
     generation: str
     """What the model said, before the filters."""
     model: str
-    layout: Layout
+    layout: Order
     usage: Usage
     confidence: float | None
     """The probability that the model gave to the first line of what the filters left, or of all that it said if

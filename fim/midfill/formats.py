@@ -24,14 +24,16 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-Layout = Literal["psm", "spm", "prefix"]
-"""The order in which the model reads the parts: prefix, suffix, middle; suffix, prefix, middle; or the prefix alone,
-for models that were never taught to infill."""
+Layout = Literal["psm", "spm"]
+"""Prefix-suffix-middle, or suffix-prefix-middle: the order in which a model that infills reads the parts."""
+
+Order = Literal["psm", "spm", "prefix"]
+"""A layout, or the prefix alone: for models that were never taught to infill."""
 
 Tokenize = Callable[[str], Awaitable[list[int]]]
 """`Engine.tokenize`, or a cache around it."""
 
-_LAYOUTS: tuple[Layout, ...] = ("psm", "spm", "prefix")
+_ORDERS: tuple[Order, ...] = ("psm", "spm", "prefix")
 
 _GENERIC, _PLAIN = "generic", "plain"
 """The families that a model has where it has no other."""
@@ -45,7 +47,7 @@ class PromptFormat:
     """One family's prompt, with the control tokens' ids in one model."""
 
     family: str
-    orders: Mapping[Layout, tuple[str, ...]]
+    orders: Mapping[Order, tuple[str, ...]]
     ids: Mapping[str, int]
     """Id of each control token by its role: `prefix`, `suffix`, `middle`, `end`, …, and `bos` if there is one."""
     end_ids: tuple[int, ...]
@@ -70,7 +72,7 @@ class PromptFormat:
         order = next(iter(self.orders.values()))
         return order[order.index("PREFIX") - 2] == "FILES"
 
-    def layout(self, wanted: Layout) -> Layout:
+    def layout(self, wanted: Order) -> Order:
         """The wanted layout if the family knows it, else the one it knows."""
         return wanted if wanted in self.orders else next(iter(self.orders))
 
@@ -84,7 +86,7 @@ class PromptFormat:
         """
         return await encode_apart(text, self.guard, tokenize, bare=goes_on or part in self.bare)
 
-    def lay_out(self, layout: Layout, parts: Mapping[str, list[int]]) -> list[int]:
+    def lay_out(self, layout: Order, parts: Mapping[str, list[int]]) -> list[int]:
         """The whole prompt from the encoded parts: `PREFIX`, `SUFFIX`, and `FILES` and `HERE` if there are any."""
         prompt: list[int] = []
         for item in self.orders[layout]:
@@ -207,9 +209,9 @@ def _format(
     )
 
 
-def _orders(data: Mapping[str, Any], model: ModelInfo) -> dict[Layout, tuple[str, ...]]:
+def _orders(data: Mapping[str, Any], model: ModelInfo) -> dict[Order, tuple[str, ...]]:
     """The family's orders, or those of them that the model was trained with, if it tells."""
-    known = {name: tuple(data[name]) for name in _LAYOUTS if name in data}
+    known = {name: tuple(data[name]) for name in _ORDERS if name in data}
     return {name: known[name] for name in known if name in model.layouts} or known
 
 
@@ -225,8 +227,8 @@ def _halves(text: str, guard: re.Pattern[str] | None) -> list[str]:
 
 async def _encode_bare(text: str, tokenize: Tokenize) -> list[int]:
     mark = await tokenize(_BARE_MARK)
+    if await tokenize(2 * _BARE_MARK) == 2 * mark:
+        return await tokenize(text)  # This tokenizer knows no leading space to keep away.
     marked = await tokenize(_BARE_MARK + text)
-    if marked[: len(mark)] != mark:
-        # The mark merged with the text, so this tokenizer knows no leading space to keep away.
-        return await tokenize(text)
-    return marked[len(mark) :]
+    # Where the mark merged with the text it cannot be taken off again.
+    return marked[len(mark) :] if marked[: len(mark)] == mark else await tokenize(text)

@@ -22,7 +22,7 @@ from typing import Literal, NamedTuple
 from midfill.context import CompletionContext, unix
 from midfill.engine import ModelInfo
 from midfill.errors import RoleError
-from midfill.formats import Layout, PromptFormat, Tokenize
+from midfill.formats import Layout, Order, PromptFormat, Tokenize
 from midfill.languages import language
 from midfill.settings import CompletionSettings
 from midfill.snippets import Snippet
@@ -34,13 +34,11 @@ CHARS_PER_TOKEN = 3
 MOST_CHARS_PER_TOKEN = 16
 """Text of more characters for each token of room is not even encoded; it would not fit."""
 
-STEP_SHARE, STEP_LINES, TOKENS_PER_LINE = 4, 4, 10
-"""A window's edge moves by a quarter of its budget, and by four lines at least. So an eighth of the budget is unused on
-average, and the whole prompt is read anew once in a quarter of its length. A line of Python has 10 to 11 tokens (the
-10,000 lines of this repository and of pip, embedded model)."""
+STEP_SHARE, STEP_CHARS = 4, 256
+"""A window's edge moves by a quarter of its budget, and by so many characters at least. So an eighth of the budget is
+unused on average, and the whole prompt is read anew once in a quarter of its length."""
 
-STEP_CHARS = 1024
-STEP_TOKENS = 64
+CUT_CHARS, STEP_TOKENS = 1024, 64
 """Where a single piece of text is larger than the whole budget, it is cut at a multiple of these."""
 
 LINE_SHARE, LINE_TOKENS = 8, 64
@@ -76,14 +74,14 @@ class Prompt:
     """What the model reads."""
 
     ids: tuple[int, ...]
-    layout: Layout
+    layout: Order
     end_ids: tuple[int, ...]
     """Tokens that end the generation."""
     left_out: tuple[str, ...]
     """What of the file the prompt had no room for, the nearest to the caret last."""
     instead: tuple[int, ...] = ()
     """The same in the other layout, if the choice is left to the engine."""
-    instead_layout: Layout = "psm"
+    instead_layout: Order = "psm"
 
 
 def budget_of(
@@ -165,10 +163,10 @@ async def _prefix(
         # What begins in the middle of a file has no leading space, wherever its text begins.
         return await prompt_format.encode("PREFIX", text, tokenize, goes_on=goes_on or start > 0)
 
-    segments = before(context, _step_lines(room))
+    segments = before(context, _step_chars(room))
     near = next(segments)
     over = len(near.text) - room * MOST_CHARS_PER_TOKEN
-    text = near.text[-(-over // STEP_CHARS) * STEP_CHARS :] if over > 0 else near.text
+    text = near.text[-(-over // CUT_CHARS) * CUT_CHARS :] if over > 0 else near.text
     near_ids = await encode(text, near.start)
     whole: list[tuple[Segment, list[int]]] = []
     n_taken = max(len(near_ids), _reserved(len(text) - len(context.line_head), room))
@@ -202,7 +200,7 @@ async def _suffix(
     """The beginning of the text after the caret. Its end depends on the lines below the caret's only."""
     if room == 0:
         return _Part([], context.offset)
-    segments = after(context, _step_lines(room))
+    segments = after(context, _step_chars(room))
     near = next(segments)
     text = near.text[: room * MOST_CHARS_PER_TOKEN]
     near_ids = await prompt_format.encode("SUFFIX", text, tokenize)
@@ -282,8 +280,8 @@ def _left_out(context: CompletionContext, prefix: _Part, suffix: _Part) -> tuple
     return tuple(unix(each) for each in (below, *above) if each)
 
 
-def _step_lines(room: int) -> int:
-    return max(STEP_LINES, room // STEP_SHARE // TOKENS_PER_LINE)
+def _step_chars(room: int) -> int:
+    return max(STEP_CHARS, room * CHARS_PER_TOKEN // STEP_SHARE)
 
 
 def _reserved(n_chars: int, room: int) -> int:

@@ -1,6 +1,6 @@
 """Which lines around the caret a prompt holds: whole pieces of the file, whose edges rest while a person types.
 
-A file is cut in blocks of lines, and each block has one edge: the line in it where a definition or a statement
+A file is cut in blocks of so many characters, and each has one edge: the line in it where a definition or a statement
 best begins. A piece is what stands between two edges; a window is made of whole pieces, and of what stands between
 the caret and the nearest edge. Edges before the caret follow from the lines above the caret's alone, counted from
 the beginning of the file, and those after it from the lines below, counted from its end; so neither typing nor a
@@ -13,6 +13,8 @@ bracket, and every such change would make a whole prompt new.
 
 from __future__ import annotations
 
+import re
+from bisect import bisect_left
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -24,6 +26,8 @@ from midfill.text import Document
 
 MOST_IMPORTS_CHARS = 20_000
 """How far into a file imports are looked for: some 500 lines. In all of 10,000 lines that takes 4.5 ms."""
+
+_BLANK = re.compile(r"\s*")
 
 _MOST_TRIES = 4
 """Lines of a block that are looked up in the tree."""
@@ -40,31 +44,37 @@ class Segment(NamedTuple):
     text: str
 
 
-def before(context: CompletionContext, step_lines: int) -> Iterator[Segment]:
+def before(context: CompletionContext, step_chars: int) -> Iterator[Segment]:
     """The text before the caret in pieces, the nearest first; all but the first begin and end at an edge."""
     document = context.document
+    starts = document.line_starts
     end = context.offset
-    n_blocks = document.line_of(context.offset) // step_lines
-    for block in range(n_blocks - 1, 0, -1):
-        first = block * step_lines
-        start = document.line_starts[_edge(document, first, first + step_lines, context.syntax)]
-        yield _segment(document, start, end)
-        end = start
+    for block in range(starts[document.line_of(end)] // step_chars - 1, 0, -1):
+        first = bisect_left(starts, block * step_chars)
+        last = bisect_left(starts, (block + 1) * step_chars)
+        if first < last:
+            start = _edge(document, first, last, context.syntax)
+            yield _segment(document, start, end)
+            end = start
     yield _segment(document, 0, end)
 
 
-def after(context: CompletionContext, step_lines: int) -> Iterator[Segment]:
+def after(context: CompletionContext, step_chars: int) -> Iterator[Segment]:
     """The text after the caret in pieces, the nearest first; all but the first begin and end at an edge."""
     document = context.document
+    starts = document.line_starts
+    n_chars = starts[-1] + len(document.lines[-1])
     start = context.offset
-    n_lines = len(document.lines)
-    n_blocks = (n_lines - 1 - document.line_of(context.offset)) // step_lines
-    for block in range(n_blocks, 0, -1):
-        first = n_lines - block * step_lines
-        end = document.line_starts[_edge(document, first, first + step_lines, None)]
-        yield _segment(document, start, end)
-        start = end
-    yield _segment(document, start, document.line_starts[-1] + len(document.lines[-1]))
+    line_below = document.line_of(start) + 1
+    n_below = n_chars - starts[line_below] if line_below < len(starts) else 0
+    for block in range(n_below // step_chars, 0, -1):
+        first = bisect_left(starts, n_chars - block * step_chars)
+        last = bisect_left(starts, n_chars - (block - 1) * step_chars)
+        if first < last:
+            end = _edge(document, first, last, None)
+            yield _segment(document, start, end)
+            start = end
+    yield _segment(document, start, n_chars)
 
 
 def frame(context: CompletionContext, start: int, max_chars: int) -> tuple[Segment, ...]:
@@ -75,9 +85,9 @@ def frame(context: CompletionContext, start: int, max_chars: int) -> tuple[Segme
     from the lines above `start`, except where what is typed at the caret hides an import from the parser.
     """
     document = context.document
-    first_line = document.line_of(start)
-    line = document.lines[first_line]
-    at = start + len(line) - len(line.lstrip())
+    blank = _BLANK.match(document.text, start)
+    at = blank.end() if blank else start
+    first_line = document.line_of(at)
     known = language(document.language)
     spans = [(each.first_line, each.last_line) for each in headers_above(document, known, at)]
     imports = context.syntax.imports(min(start, MOST_IMPORTS_CHARS)) if context.syntax else ()
@@ -96,11 +106,21 @@ def frame(context: CompletionContext, start: int, max_chars: int) -> tuple[Segme
 
 
 def _edge(document: Document, first: int, last: int, syntax: Syntax | None) -> int:
-    """The line from `first` up to `last` at which a definition or a statement best begins.
+    """The offset between the lines from `first` up to `last` at which a definition or a statement best begins.
 
-    That is the least indented one, after a blank line if there is such, and no line that begins with what closes
-    a bracket or stands in a string or a comment.
+    It stands before the line breaks above: most vocabularies have tokens of line breaks with the indentation that
+    follows, so there a cut leaves the tokens as they are without it, and a new edge does not make others of them.
     """
+    line = _beginning(document, first, last, syntax)
+    while line > first and not document.lines[line - 1].strip():
+        line -= 1
+    above = document.lines[line - 1]
+    return document.line_starts[line] - (len(above) - len(above.rstrip("\r\n")))
+
+
+def _beginning(document: Document, first: int, last: int, syntax: Syntax | None) -> int:
+    """The line that is the least indented one, after a blank line if there is such, and no line that begins with
+    what closes a bracket or stands in a string or a comment."""
     closing = tuple(pair[1] for pair in language(document.language).brackets)
     ranked = []
     for line in range(first, last):

@@ -320,7 +320,8 @@ class LlamaModel:
         ]
 
     def _spelling(self, token: int) -> str:
-        return lc.llama_vocab_get_text(self._vocabulary, token).decode("utf-8", "replace")
+        text: bytes = lc.llama_vocab_get_text(self._vocabulary, token)
+        return text.decode("utf-8", "replace")
 
     def _of_character(self, character: str) -> Sequence[int]:
         if not self._is_spm:
