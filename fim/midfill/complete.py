@@ -81,6 +81,10 @@ async def candidates(
         prompt = await _before(deadline, rendering)
     except asyncio.TimeoutError:
         return (_nothing(model.name, "time", _ms_since(started)),)
+    if not prompt.ids:
+        return (
+            _nothing(model.name, "context", 0.0),
+        )  # An empty file, and no token for its beginning.
     prompt_ms = _ms_since(started)
     sampling = Sampling(
         max_tokens,

@@ -67,10 +67,10 @@ class PromptFormat:
         return "prefix" not in self.orders
 
     @property
-    def files_are_prefix(self) -> bool:
-        """Whether files from elsewhere are the beginning of the text before the caret, with no token between."""
+    def prefix_follows_text(self) -> bool:
+        """Whether what names the file stands right before the text before the caret, with no token between."""
         order = next(iter(self.orders.values()))
-        return order[order.index("PREFIX") - 2] == "FILES"
+        return order[order.index("PREFIX") - 1] == "HERE"
 
     def layout(self, wanted: Order) -> Order:
         """The wanted layout if the family knows it, else the one it knows."""

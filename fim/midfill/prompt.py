@@ -122,7 +122,7 @@ async def render(
     While a line is typed, `tokenize` is asked for one text that it was not asked for at the key before.
     """
     files = await _files(context, prompt_format, tokenize, budget.files_tokens)
-    goes_on = bool(files.get("FILES")) and prompt_format.files_are_prefix
+    goes_on = bool(files) and prompt_format.prefix_follows_text
     n_prefix, n_suffix = budget.prefix_tokens, budget.suffix_tokens
     if not prompt_format.infills:
         n_prefix, n_suffix = n_prefix + n_suffix, 0

@@ -26,7 +26,7 @@ from midfill.engines.llama_model import LlamaModel, check_file
 from midfill.engines.ram import cpu_name, n_cores
 from midfill.engines.tuned import read_tuned, tuned_path
 from midfill.errors import MidfillError, ModelError
-from midfill.formats import format_of
+from midfill.formats import limits_of
 from midfill.settings import EngineSettings
 
 Json = dict[str, Any]
@@ -103,15 +103,14 @@ async def computed(probe: Path) -> Json:
 
 
 def _completes(path: Path, n_ctx: int) -> str:
-    """Empty, or why the model does not complete code."""
+    """Empty, or why the model does not complete code, or not all of it."""
     model = LlamaModel.load(path, vocabulary_only=True)
     try:
-        format_of(model.info(n_ctx, 0))
+        return limits_of(model.info(n_ctx, 0))
     except MidfillError as error:
         return str(error)
     finally:
         model.free()
-    return ""
 
 
 def main() -> None:
