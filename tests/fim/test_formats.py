@@ -11,6 +11,7 @@ from midfill.engine import ModelInfo
 from midfill.engines.fake import CHAT_TEMPLATE, FakeEngine
 from midfill.errors import RoleError
 from midfill.formats import (
+    Layout,
     Order,
     format_of,
     limits_of,
@@ -64,7 +65,7 @@ async def spelled(model: ModelInfo, order: Order, snippets: tuple[Snippet, ...] 
     """The prompt of `before║after`, with its tokens written out."""
     document = Document.of("beforeafter", "python")
     context = CompletionContext(document, 6, "line", None, "src/c.py", snippets)
-    layout = "spm" if order == "spm" else "psm"
+    layout: Layout = "spm" if order == "spm" else "psm"
     prompt = await render(context, format_of(model), FakeEngine().tokenize, ROOMY, layout)
     assert prompt.layout == order
     pieces = {token: piece for piece, token in model.control_ids.items()} | {BOS: "<s>"}

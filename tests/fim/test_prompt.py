@@ -230,14 +230,18 @@ async def test_both_edges_rest_in_either_layout() -> None:
     assert len(ids) == 1
 
 
-async def test_what_is_right_of_the_caret_on_its_line_does_not_move_the_far_end() -> None:
-    engine = FakeEngine()
+@pytest.mark.parametrize("suffix_tokens", range(120, 240, 8))
+async def test_what_is_right_of_the_caret_on_its_line_does_not_move_the_far_end(
+    suffix_tokens: int,
+) -> None:
+    engine = Counting()
     form = format_of(await engine.info())
     ends = set()
-    for tail in ("", ")", "])", "first, second, third)"):
+    for tail in ("", ")", "])", "first, second)", "a_rather_long_name_of_an_argument, second)"):
         context = context_of(f"{MODULE}call(║{tail}\n{MODULE}")
-        prompt = await render(context, form, engine.tokenize, Budget(900, 300), "psm")
-        suffix = bytes(prompt.ids[prompt.ids.index(SUF) + 1 : -1]).decode()
+        budget = Budget(900, suffix_tokens)
+        prompt = await render(context, form, engine.tokenize, budget, "psm")
+        suffix = engine.text_of(prompt.ids[prompt.ids.index(SUF) + 1 : -1])
         assert suffix.startswith(tail + "\n")
         ends.add(suffix.removeprefix(tail))
     assert len(ends) == 1
