@@ -39,12 +39,9 @@ from midfill.engines.supervisor import HostEngine
 from midfill.formats import Tokenize, format_of
 from midfill.prompt import (
     CHARS_PER_TOKEN,
-    STEP_CHARS,
     Budget,
     budget_of,
-    prefix_window,
     render,
-    suffix_window,
 )
 from midfill.settings import CompletionSettings, EngineSettings
 from midfill.text import Document
@@ -178,21 +175,44 @@ class Theirs:
         return Cost(ms, int(answer.json()["timings"]["prompt_n"]))
 
 
+STEP_LINES, STEP_CHARS = 32, 1024
+"""The window that `llama-server` is given begins at a line whose number is a multiple of the first, or, where lines are
+too long for that, at a multiple of so many characters."""
+
+
 async def windows(
     context: CompletionContext, budget: Budget, tokenize: Tokenize
 ) -> tuple[str, str]:
-    """The text on both sides that our prompt has room for, its edges where ours move too."""
+    """The text on both sides that our prompt has room for, its edges in coarse steps as well."""
     prefix_chars = budget.prefix_tokens * CHARS_PER_TOKEN
     suffix_chars = budget.suffix_tokens * CHARS_PER_TOKEN
-    prefix = prefix_window(context.prefix, prefix_chars)
+    prefix = _prefix_window(context.prefix, prefix_chars)
     while len(await tokenize(prefix)) > budget.prefix_tokens:
         prefix_chars -= STEP_CHARS // 8
-        prefix = prefix_window(context.prefix, prefix_chars)
-    suffix = suffix_window(context.suffix, suffix_chars)
+        prefix = _prefix_window(context.prefix, prefix_chars)
+    suffix = _suffix_window(context.suffix, suffix_chars)
     while len(await tokenize(suffix)) > budget.suffix_tokens:
         suffix_chars -= STEP_CHARS // 8
-        suffix = suffix_window(context.suffix, suffix_chars)
+        suffix = _suffix_window(context.suffix, suffix_chars)
     return prefix, suffix
+
+
+def _prefix_window(prefix: str, max_chars: int) -> str:
+    over = len(prefix) - max_chars
+    if over <= 0:
+        return prefix
+    line_start = line_idx = 0
+    while (line_end := prefix.find("\n", line_start)) >= 0:
+        line_start, line_idx = line_end + 1, line_idx + 1
+        if line_start >= over and line_idx % STEP_LINES == 0:
+            return prefix[line_start:]
+    return prefix[-(-over // STEP_CHARS) * STEP_CHARS :]
+
+
+def _suffix_window(suffix: str, max_chars: int) -> str:
+    if len(suffix) <= max_chars:
+        return suffix
+    return suffix[: suffix.rfind("\n", 0, max_chars) + 1 or max_chars]
 
 
 async def measure(

@@ -6,8 +6,8 @@ but evaluates, caches, stops and fails as a real one does.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
@@ -126,8 +126,8 @@ def chain_model(path: Path, *chain: str, endless: bool = False) -> Path:
     return write_model(path, vocabulary, size, weights)
 
 
-def tiny_vocabulary(*, infill: bool = True) -> Vocabulary:
-    """Bytes, ASCII, some Python words, and Code Llama's control tokens."""
+def tiny_vocabulary(*, infill: bool = True, control: Sequence[str] = ()) -> Vocabulary:
+    """Bytes, ASCII, some Python words, and Code Llama's control tokens or those of `control`."""
     pieces: dict[str, TokenType] = {
         "<unk>": TokenType.UNKNOWN,
         "<s>": TokenType.CONTROL,
@@ -138,8 +138,8 @@ def tiny_vocabulary(*, infill: bool = True) -> Vocabulary:
     merged |= {SPACE * n_spaces for n_spaces in range(2, 9)}
     normal = [*sorted(merged, key=lambda piece: (len(piece), piece)), SPACE, *_CHARACTERS]
     pieces |= dict.fromkeys((*normal, "é", "☺", "日"), TokenType.NORMAL)
-    if infill:
-        pieces |= dict.fromkeys(CONTROL.values(), TokenType.CONTROL)
+    infill = infill and not control
+    pieces |= dict.fromkeys(CONTROL.values() if infill else control, TokenType.CONTROL)
     pieces |= {
         f"<unused{idx}>": TokenType.UNUSED for idx in range(-len(pieces) % 32)
     }  # A round number of rows, as in real files.
@@ -154,6 +154,17 @@ def tiny_vocabulary(*, infill: bool = True) -> Vocabulary:
         kinds=list(pieces.values()),
         fim_ids={role: ids[piece] for role, piece in CONTROL.items()} if infill else {},
     )
+
+
+def family_vocabulary(
+    path: Path, control: Sequence[str], named: Mapping[str, str] | None = None
+) -> Path:
+    """A vocabulary with a family's control tokens. `named` are pieces that the file's metadata names by llama.cpp's
+    roles (`pre`, `suf`, `mid`)."""
+    pieces = dict.fromkeys((*control, *(named or {}).values()))
+    vocabulary = tiny_vocabulary(control=tuple(pieces))
+    ids = {role: vocabulary.pieces.index(piece.encode()) for role, piece in (named or {}).items()}
+    return write_model(path, replace(vocabulary, fim_ids=ids), Shape(), {})
 
 
 def codellama_vocabulary(path: Path, *, fim_keys: FimKeys = "none") -> Path:
@@ -259,6 +270,8 @@ def write_model(
         if fim_keys == "old":
             names = {"pre": "prefix", "suf": "suffix", "mid": "middle"}
         for role, name in {**names, "eot": "eot"}.items():
+            if role not in vocabulary.fim_ids:
+                continue
             writer.add_uint32(f"tokenizer.ggml.{name}_token_id", vocabulary.fim_ids[role])
     for name, values in weights.items():
         writer.add_tensor(name, values)

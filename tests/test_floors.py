@@ -32,6 +32,7 @@ FLOORS = (
     ("midfill.chat",),
     # 2, 3: the caret, its prompt, what may be shown
     ("midfill.context",),
+    ("midfill.window",),
     ("midfill.prompt", "midfill.overlap", "midfill.noise", "midfill.indenting"),
     ("midfill.scope",),
     ("midfill.filters", "midfill.stopping", "midfill.confidence"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Iterable, Sequence
 from contextlib import aclosing
@@ -13,7 +14,7 @@ from midfill.confidence import chance
 from midfill.context import CompletionContext
 from midfill.engine import Engine, Piece, Sampling, StopReason, Usage
 from midfill.filters import filtered
-from midfill.formats import Layout, format_of
+from midfill.formats import Order, format_of
 from midfill.overlap import n_replaced
 from midfill.prompt import budget_of, render
 from midfill.settings import CompletionSettings
@@ -31,7 +32,7 @@ class Completion:
     generation: str
     """What the model said, before the filters."""
     model: str
-    layout: Layout
+    layout: Order
     usage: Usage
     confidence: float | None
     """The probability that the first line of what the filters left is right, or of all that the model said if they
@@ -73,13 +74,20 @@ async def candidates(
         return (_nothing(model.name, "unwanted"),)
     started = time.perf_counter()
     max_tokens = settings.max_tokens_line if context.extent == "line" else settings.max_tokens_block
-    budget = budget_of(model, settings, max_tokens)
+    prompt_format = format_of(model)
+    if not prompt_format.infills and re.search(r"\w", context.line_tail):
+        # What such a model would say does not know the rest of the line, and so does not lead to it.
+        return (_nothing(model.name, "suffix"),)
+    budget = budget_of(model, settings, max_tokens, context.snippets)
     deadline = started + settings.time_limit_ms / 1000
-    rendering = render(context, format_of(model), engine.tokenize, budget, settings.layout)
+    rendering = render(context, prompt_format, engine.tokenize, budget, settings.layout)
     try:
         prompt = await _before(deadline, rendering)
     except asyncio.TimeoutError:
         return (_nothing(model.name, "time", _ms_since(started)),)
+    if not prompt.ids:
+        # An empty file, and no token for its beginning.
+        return (_nothing(model.name, "context"),)
     prompt_ms = _ms_since(started)
     sampling = Sampling(
         max_tokens,

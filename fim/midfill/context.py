@@ -36,22 +36,25 @@ class CompletionContext:
     @cached_property
     def prefix(self) -> str:
         """The text before the caret."""
-        return _unix(self.document.text[: self.offset])
+        return unix(self.document.text[: self.offset])
 
     @cached_property
     def suffix(self) -> str:
         """The text after the caret."""
-        return _unix(self.document.text[self.offset :])
+        return unix(self.document.text[self.offset :])
 
     @property
     def line_head(self) -> str:
         """What stands before the caret on its line."""
-        return self.prefix[self.prefix.rfind("\n") + 1 :]
+        line = self.document.line_of(self.offset)
+        return self.document.lines[line][: self.offset - self.document.line_starts[line]]
 
     @property
     def line_tail(self) -> str:
         """What stands after the caret on its line."""
-        return self.suffix.partition("\n")[0]
+        line = self.document.line_of(self.offset)
+        tail = self.document.lines[line][self.offset - self.document.line_starts[line] :]
+        return tail.rstrip("\r\n")
 
     @property
     def indent(self) -> str:
@@ -81,6 +84,6 @@ def gather(
     return CompletionContext(document, offset, extent, syntax, path, snippets, kind, is_wanted)
 
 
-def _unix(text: str) -> str:
+def unix(text: str) -> str:
     """Models were trained on `\\n`; a `\\r` before it breaks infilling (seen with Code Llama)."""
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text

@@ -126,8 +126,12 @@ class ModelInfo:
     control_ids: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     """Id of each control piece that is one token of this model, by its text, such as `▁<PRE>`: those of some
     prompt format, and those that its chat template writes."""
+    fim_ids: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    """Id of each infill token that the model's file itself names, by its role: `prefix`, `suffix`, `middle`, `pad`,
+    `repo_name`, `file_sep`; for models of no known family. Their pieces are among the `control_ids`."""
     layouts: tuple[str, ...] = ()
-    """Orders of an infill prompt (`psm`, `spm`) that the model was trained with; empty: all of its family's."""
+    """Orders of a prompt (`psm`, `spm`; `prefix` for the text before the caret alone) that the model was trained
+    with; empty: all of its family's."""
     chat_template: str = ""
     """The Jinja template of its conversations, if its file has one."""
     n_parameters: int = 0

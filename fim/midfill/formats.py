@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from types import MappingProxyType
 from typing import Any, Literal
 
 from midfill.engine import ModelInfo
@@ -24,10 +25,18 @@ else:
     import tomli as tomllib
 
 Layout = Literal["psm", "spm"]
-"""Prefix-suffix-middle, or suffix-prefix-middle: the order in which the model reads the parts."""
+"""Prefix-suffix-middle, or suffix-prefix-middle: the order in which a model that infills reads the parts."""
+
+Order = Literal["psm", "spm", "prefix"]
+"""A layout, or the prefix alone: for models that were never taught to infill."""
 
 Tokenize = Callable[[str], Awaitable[list[int]]]
 """`Engine.tokenize`, or a cache around it."""
+
+_ORDERS: tuple[Order, ...] = ("psm", "spm", "prefix")
+
+_GENERIC, _PLAIN = "generic", "plain"
+"""The families that a model has where it has no other."""
 
 _BARE_MARK = "☺"
 """Put before a text and taken off its tokens again, it keeps the tokenizer's leading space away (Meta's trick)."""
@@ -38,72 +47,105 @@ class PromptFormat:
     """One family's prompt, with the control tokens' ids in one model."""
 
     family: str
-    orders: Mapping[Layout, tuple[str, ...]]
+    orders: Mapping[Order, tuple[str, ...]]
     ids: Mapping[str, int]
     """Id of each control token by its role: `prefix`, `suffix`, `middle`, `end`, …, and `bos` if there is one."""
     end_ids: tuple[int, ...]
     bare: frozenset[str]
-    guard: re.Pattern[str]
-    """Matches what spells a control token in text."""
+    guard: re.Pattern[str] | None
+    """Matches what spells a control token in text; None where there are no such tokens."""
+    files: tuple[str, ...] = ()
+    """What stands before the first file from elsewhere."""
+    file: tuple[str, ...] = ()
+    """One file from elsewhere."""
+    here: str = ""
+    """What names the file itself, where there are others."""
 
-    def layout(self, wanted: Layout) -> Layout:
+    @property
+    def infills(self) -> bool:
+        """Whether the model reads what stands after the caret."""
+        return "prefix" not in self.orders
+
+    @property
+    def prefix_follows_text(self) -> bool:
+        """Whether what names the file stands right before the text before the caret, with no token between."""
+        order = next(iter(self.orders.values()))
+        return order[order.index("PREFIX") - 1] == "HERE"
+
+    def layout(self, wanted: Order) -> Order:
         """The wanted layout if the family knows it, else the one it knows."""
         return wanted if wanted in self.orders else next(iter(self.orders))
 
-    async def encode(self, part: str, text: str, tokenize: Tokenize) -> list[int]:
-        """Token ids of one part (`PREFIX` or `SUFFIX`) of the text.
+    async def encode(
+        self, part: str, text: str, tokenize: Tokenize, *, goes_on: bool = False
+    ) -> list[int]:
+        """Token ids of one part (`PREFIX` or `SUFFIX`) of the text, or of what `goes_on` after other text.
 
         Where the text spells a control token it is encoded in two halves: a tokenizer of SentencePiece kind
         would merge ` <PRE>` into the control token even when told not to parse them (measured).
         """
-        return await encode_apart(text, self.guard, tokenize, bare=part in self.bare)
+        return await encode_apart(text, self.guard, tokenize, bare=goes_on or part in self.bare)
 
-    def lay_out(self, layout: Layout, parts: Mapping[str, list[int]]) -> list[int]:
-        """The whole prompt from the encoded parts."""
+    def lay_out(self, layout: Order, parts: Mapping[str, list[int]]) -> list[int]:
+        """The whole prompt from the encoded parts: `PREFIX`, `SUFFIX`, and `FILES` and `HERE` if there are any."""
         prompt: list[int] = []
         for item in self.orders[layout]:
             if item in parts:
                 prompt += parts[item]
-            elif item.strip("{}") in self.ids:
-                prompt.append(self.ids[item.strip("{}")])
+            elif (token := self.control(item)) is not None:
+                prompt.append(token)
         return prompt
+
+    def control(self, item: str) -> int | None:
+        """The control token that an item of an order stands for, if it is one that the model has."""
+        return self.ids.get(item[1:-1]) if item[:1] + item[-1:] == "{}" else None
 
 
 def format_of(model: ModelInfo) -> PromptFormat:
     """The prompt format of a model.
 
+    A model without infill tokens is asked to go on from the text before the caret, unless it is made to talk.
+
     Raises:
-        RoleError: the model has no infill tokens that any known family has.
+        RoleError: the model has no infill tokens that any known family has, and is made to talk.
     """
     for family, data in _families().items():
         control: dict[str, str] = data["control"]
-        if all(piece in model.control_ids for piece in control.values()):
-            ids = {role: model.control_ids[piece] for role, piece in control.items()}
-            if model.bos_id is not None:
-                ids["bos"] = model.bos_id
-            return PromptFormat(
-                family=family,
-                orders=_orders(data, model),
-                ids=ids,
-                end_ids=tuple(ids[role] for role in data.get("end", ())),
-                bare=frozenset(data.get("bare", ())),
-                guard=_guard(control),
-            )
+        if control and _fits(data, model):
+            pieces = {**control, **data.get("also", {})}
+            ids = {
+                role: model.control_ids[piece]
+                for role, piece in pieces.items()
+                if piece in model.control_ids
+            }
+            return _format(family, data, model, ids, tuple(pieces.values()))
+    if {"prefix", "suffix", "middle"} <= model.fim_ids.keys():
+        spelled = tuple(p for p, t in model.control_ids.items() if t in model.fim_ids.values())
+        return _format(_GENERIC, _families()[_GENERIC], model, dict(model.fim_ids), spelled)
+    if not model.chat_template:
+        return _format(_PLAIN, _families()[_PLAIN], model, {}, ())
     raise RoleError(
-        f"{model.name} has no infill tokens, so it cannot complete between two texts; "
+        f"{model.name} has no infill tokens and is made to talk, so it cannot complete; "
         "take a base model with infilling, such as Code Llama 7B or 13B base."
     )
 
 
-def _orders(data: Mapping[str, Any], model: ModelInfo) -> dict[Layout, tuple[str, ...]]:
-    """The family's orders, or those of them that the model was trained with, if it tells."""
-    names: tuple[Layout, ...] = ("psm", "spm")
-    known = {name: tuple(data[name]) for name in names if name in data}
-    return {name: known[name] for name in known if name in model.layouts} or known
+def limits_of(model: ModelInfo) -> str:
+    """What a person should know of how a model completes, in one sentence; empty where there is nothing.
+
+    Raises:
+        RoleError: as for `format_of`.
+    """
+    if format_of(model).infills:
+        return ""
+    return (
+        f"{model.name} has no infill tokens: it completes at the ends of lines only and does not see what "
+        "stands after the caret; Code Llama 7B or 13B base would."
+    )
 
 
 async def encode_apart(
-    text: str, guard: re.Pattern[str], tokenize: Tokenize, *, bare: bool = False
+    text: str, guard: re.Pattern[str] | None, tokenize: Tokenize, *, bare: bool = False
 ) -> list[int]:
     """Token ids of a text that is encoded in two halves wherever `guard` matches; `bare`: with no leading space."""
     ids: list[int] = []
@@ -115,9 +157,12 @@ async def encode_apart(
 
 def control_pieces() -> tuple[str, ...]:
     """Every control token that some family uses, as vocabularies spell it: what an engine looks up."""
-    return tuple(
-        sorted({piece for data in _families().values() for piece in data["control"].values()})
-    )
+    found = {
+        piece
+        for data in _families().values()
+        for piece in (*data["control"].values(), *data.get("also", {}).values())
+    }
+    return tuple(sorted(found))
 
 
 def pieces_by_name(name: str) -> tuple[str, ...]:
@@ -134,20 +179,56 @@ def _families() -> Mapping[str, dict[str, Any]]:
     return tomllib.loads(text)
 
 
-def _guard(control: Mapping[str, str]) -> re.Pattern[str]:
-    spelled = sorted((piece.lstrip("▁") for piece in control.values()), key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, spelled)))
+def _fits(data: Mapping[str, Any], model: ModelInfo) -> bool:
+    if not all(piece in model.control_ids for piece in data["control"].values()):
+        return False
+    names = f"{model.name} {model.architecture}"
+    return "only" not in data or re.search(data["only"], names, re.IGNORECASE) is not None
 
 
-def _halves(text: str, guard: re.Pattern[str]) -> list[str]:
-    cuts = [match.start() + 1 for match in guard.finditer(text)]
+def _format(
+    family: str,
+    data: Mapping[str, Any],
+    model: ModelInfo,
+    ids: dict[str, int],
+    spelled: tuple[str, ...],
+) -> PromptFormat:
+    ends = tuple(ids[role] for role in data.get("end", ()) if role in ids)
+    if model.bos_id is not None:
+        ids["bos"] = model.bos_id
+    return PromptFormat(
+        family=family,
+        orders=_orders(data, model),
+        ids=MappingProxyType(ids),
+        end_ids=ends,
+        bare=frozenset(data.get("bare", ())),
+        guard=_guard(spelled),
+        files=tuple(data.get("files", ())),
+        file=tuple(data["file"]),
+        here=data["here"],
+    )
+
+
+def _orders(data: Mapping[str, Any], model: ModelInfo) -> dict[Order, tuple[str, ...]]:
+    """The family's orders, or those of them that the model was trained with, if it tells."""
+    known = {name: tuple(data[name]) for name in _ORDERS if name in data}
+    return {name: known[name] for name in known if name in model.layouts} or known
+
+
+def _guard(pieces: tuple[str, ...]) -> re.Pattern[str] | None:
+    spelled = sorted((piece.lstrip("▁") for piece in pieces), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, spelled))) if spelled else None
+
+
+def _halves(text: str, guard: re.Pattern[str] | None) -> list[str]:
+    cuts = [match.start() + 1 for match in guard.finditer(text)] if guard else []
     return [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
 
 
 async def _encode_bare(text: str, tokenize: Tokenize) -> list[int]:
     mark = await tokenize(_BARE_MARK)
+    if await tokenize(2 * _BARE_MARK) == 2 * mark:
+        return await tokenize(text)  # This tokenizer knows no leading space to keep away.
     marked = await tokenize(_BARE_MARK + text)
-    if marked[: len(mark)] != mark:
-        # The mark merged with the text, so this tokenizer knows no leading space to keep away.
-        return await tokenize(text)
-    return marked[len(mark) :]
+    # Where the mark merged with the text it cannot be taken off again.
+    return marked[len(mark) :] if marked[: len(mark)] == mark else await tokenize(text)

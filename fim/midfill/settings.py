@@ -89,6 +89,9 @@ class CompletionSettings:
     """Tokens of the text before the caret that the model reads at most."""
     max_suffix_tokens: int = 512
     """Tokens of the text after the caret that the model reads at most."""
+    max_snippet_tokens: int = 384
+    """Tokens of code from other files that the model reads at most, where there is some to read. A model with a small
+    window reads as large a part of it as of the three together."""
     copying: Literal["auto", "on", "off"] = "auto"
     """Whether what the file repeats is mixed into what the model says. `auto`: for models below 1B parameters."""
     layout: Literal["auto", "spm", "psm"] = "auto"

@@ -145,9 +145,10 @@ class Syntax:
             )
         return tuple(sorted(found, key=lambda scope: (scope.start, -scope.end)))
 
-    def imports(self) -> tuple[Span, ...]:
-        """The document's imports in order, also those in a guard, a namespace or a `try`, but not in functions."""
-        return self._imports
+    def imports(self, before: int | None = None) -> tuple[Span, ...]:
+        """The document's imports in order, also those in a guard, a namespace or a `try`, but not in functions;
+        or those alone that begin before an offset, which costs by the text up to there."""
+        return self._imports if before is None else self._imports_before(self.byte_of(before))
 
     def in_import(self, offset: int) -> bool:
         """Whether an offset lies in an import, or at its end on the same line."""
@@ -224,7 +225,11 @@ class Syntax:
 
     @cached_property
     def _imports(self) -> tuple[Span, ...]:
+        return self._imports_before(len(self.data))
+
+    def _imports_before(self, end_byte: int) -> tuple[Span, ...]:
         found = QueryCursor(self.grammar.imports)
+        found.set_byte_range(0, end_byte)
         found.set_max_start_depth(_IMPORT_DEPTH)
         ends: dict[int, int] = {}
         for node in found.captures(self.tree.root_node).get("import", ()):

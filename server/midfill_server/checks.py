@@ -200,6 +200,9 @@ def check_model(answer: Mapping[str, Any]) -> list[Finding]:
     if model["completes"]:
         remedy = "Take a base model with infill tokens, such as Code Llama 7B."
         found = Finding("model", model["completes"], "problem", remedy, (model["path"],))
+    elif model["limits"]:
+        remedy = "It works; take a base model with infill tokens for more."
+        found = Finding("model", model["limits"], "warning", remedy, (model["path"],))
     else:
         found = Finding("model", text, details=(model["path"],))
     return [found, _plan(model), *_tuned(model)]

@@ -91,6 +91,8 @@ def create_server(session: Session) -> MidfillServer:
         await ls.session.warm_up()
         if ls.session.trouble:
             ls.tell(ls.session.trouble, lsp.MessageType.Error)
+        if ls.session.notice:
+            ls.tell(ls.session.notice)
 
     @feature(lsp.SHUTDOWN)
     async def shutdown(ls: MidfillServer, params: None) -> None:

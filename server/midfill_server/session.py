@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from midfill.engine import Engine, Role
 from midfill.errors import MidfillError
+from midfill.formats import limits_of
 from midfill.settings import EngineSettings, InstructSettings, Settings
 from midfill.syntax import Syntax
 from midfill.text import Document, Edit, Encoding
@@ -53,6 +54,8 @@ class Session:
     """Settings that had no meaning, a sentence each, to be told once."""
     trouble: str = ""
     """Why no model can be used, in one sentence; empty while one can."""
+    notice: str = ""
+    """What the model cannot do that others can, in one sentence, to be told once."""
     ended: bool = False
     """Whether the editor has said goodbye."""
     explained: dict[str, Explained] = field(default_factory=dict)
@@ -125,7 +128,7 @@ class Session:
     async def warm_up(self) -> None:
         """Load the model behind the editor's back; what a person must mend stands in `trouble` afterwards."""
         try:
-            await self.engine.info()
+            self.notice = limits_of(await self.engine.info())
         except MidfillError as error:
             # An engine that was closed while it loaded is no trouble: the editor is leaving.
             self.trouble = "" if self.ended else str(error)

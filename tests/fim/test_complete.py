@@ -196,7 +196,31 @@ async def test_an_engine_that_dies_is_told_to_the_caller() -> None:
         await completed("x = ║", FakeEngine(die))
 
 
-async def test_a_model_without_infill_is_refused() -> None:
+class Plain(FakeEngine):
+    """A model that goes on from the text before the caret."""
+
+    async def info(self) -> ModelInfo:
+        return replace(await super().info(), name="plain", control_ids={}, chat_template="")
+
+
+@pytest.mark.parametrize(
+    ("marked", "script", "text"),
+    [
+        pytest.param("x = ║\ny = 2\n", "1\nz", "1", id="end of a line"),
+        pytest.param("x = f(║)\n", "1, 2)\nz", "1, 2", id="before a closing bracket"),
+        pytest.param("x = ║ + 1\n", "1\nz", "", id="a line that goes on"),
+        pytest.param("x = ║y\n", "1\nz", "", id="a word"),
+    ],
+)
+async def test_a_model_without_infill_completes_lines(marked: str, script: str, text: str) -> None:
+    engine = Plain(script)
+    found = await completed(marked, engine, CompletionSettings(eagerness=1.0))
+    assert (found.text, found.usage.stop_reason == "suffix") == (text, not text)
+    asked = [(each.prefix, each.suffix) for each in engine.requests]
+    assert asked == ([(marked.partition("║")[0], "")] if text else [])
+
+
+async def test_a_model_that_talks_and_cannot_infill_is_refused() -> None:
     class Chatty(FakeEngine):
         async def info(self) -> ModelInfo:
             return replace(await super().info(), name="chatty", control_ids={})

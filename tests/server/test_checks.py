@@ -59,6 +59,7 @@ MODEL: dict[str, Any] = {
     ],
     "tuned": None,
     "completes": "",
+    "limits": "",
 }
 ON_CPU = {**MODEL["plan"], "gpu_layers": [0]}
 
@@ -116,6 +117,7 @@ def test_main_memory(ram: dict[str, Any], level: str, text: str) -> None:
         pytest.param({}, "plan", "ok", "with all layers", id="on the GPU"),
         pytest.param({"licence": ""}, "model", "ok", "no licence", id="no licence"),
         pytest.param({"completes": "No infill."}, "model", "problem", "No infill.", id="role"),
+        pytest.param({"limits": "Half."}, "model", "warning", "Half.", id="prefix only"),
         pytest.param({"plan": ON_CPU}, "plan", "warning", "reads slowly", id="large on a CPU"),
         pytest.param(
             {"plan": ON_CPU, "weights": GIB}, "plan", "ok", "with all", id="small on a CPU"
@@ -304,8 +306,17 @@ def test_the_whole_with_the_embedded_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.model
-def test_the_whole_with_a_model_that_does_not_complete(tmp_path: Path) -> None:
-    path = tiny_model(tmp_path / "plain.gguf", infill=False)
+@pytest.mark.parametrize(
+    ("chat_template", "status", "says"),
+    [
+        pytest.param("{{ messages }}", 1, "- ✗ **model**: plain has no infill tokens", id="chat"),
+        pytest.param("", 0, "**model**: plain has no infill tokens: it completes", id="base"),
+    ],
+)
+def test_the_whole_with_a_model_that_cannot_infill(
+    tmp_path: Path, chat_template: str, status: int, says: str
+) -> None:
+    path = tiny_model(tmp_path / "plain.gguf", infill=False, chat_template=chat_template)
     done = _doctor(tmp_path, "--model", str(path), "--report")
-    assert done.returncode == 1
-    assert "- ✗ **model**: plain has no infill tokens" in done.stdout
+    assert done.returncode == status
+    assert says in done.stdout

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from gguf_models import tiny_model
+from midfill.engines.fake import CHAT_TEMPLATE
 from midfill.version import __version__
 
 SOURCE = "total = alpha(1)\nother = alpha\n"
@@ -109,7 +110,7 @@ def test_a_bad_place_is_one_sentence(folder: Path, arguments: list[str], sentenc
 def test_a_bad_model_is_one_sentence(folder: Path, name: str, words: list[str]) -> None:
     (folder / "folder.gguf").mkdir()
     (folder / "text.gguf").write_text("hello\n")
-    tiny_model(folder / "chat.gguf", infill=False)
+    tiny_model(folder / "chat.gguf", infill=False, chat_template=CHAT_TEMPLATE)
     whole = (folder / "chat.gguf").read_bytes()
     (folder / "cut.gguf").write_bytes(whole[: len(whole) // 2])
     done = midfill("complete", "a.py:2:14", "--model", name)

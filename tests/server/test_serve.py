@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
+from gguf_models import tiny_model
 from lsp_client import URI, LspClient
 from midfill.text import Encoding, units_of
 
@@ -177,6 +178,19 @@ def test_a_model_that_cannot_be_used_is_one_message(state_dir: Path) -> None:
         message = client.notifications.get(timeout=60)["params"]["message"]
         assert message == "Midfill: The fake model refuses to load, as it was told to."
         client.open("x = ")
+        assert client.ghost(0, 4) == ""
+        assert client.notifications.empty()
+
+
+@pytest.mark.model
+def test_a_model_that_cannot_infill_is_told_once(state_dir: Path, tmp_path: Path) -> None:
+    path = tiny_model(tmp_path / "plain.gguf", infill=False)
+    with LspClient("--model", str(path), state_dir=state_dir) as client:
+        client.initialize(options={"engine": {"hostLingerS": 0}})
+        message = client.notifications.get(timeout=60)["params"]["message"]
+        assert message.startswith("Midfill: plain has no infill tokens: it completes at the ends")
+        client.open("x = y")
+        # What such a model says does not know of `y`, so it is not even asked.
         assert client.ghost(0, 4) == ""
         assert client.notifications.empty()
 

@@ -250,7 +250,11 @@ def read_piece(event: Json) -> Piece:
 
 def write_model(model: ModelInfo) -> Json:
     """Our own part of `/props`."""
-    return {**vars(model), "control_ids": dict(model.control_ids)}
+    return {
+        **vars(model),
+        "control_ids": dict(model.control_ids),
+        "fim_ids": dict(model.fim_ids),
+    }
 
 
 def read_model(written: Mapping[str, Any]) -> ModelInfo:
@@ -264,6 +268,7 @@ def read_model(written: Mapping[str, Any]) -> ModelInfo:
     known["end_ids"] = tuple(known["end_ids"])
     known["layouts"] = tuple(known.get("layouts", ()))
     known["control_ids"] = MappingProxyType(dict(known["control_ids"]))
+    known["fim_ids"] = MappingProxyType(dict(known.get("fim_ids", {})))
     return ModelInfo(**known)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from midfill.engine import Engine, Sampling
 from midfill.engines.dialect_infill import InfillRequest
+from midfill.errors import RoleError
 from midfill.formats import format_of
 from midfill.settings import CompletionSettings
 from midfill.text import Document
@@ -29,6 +30,11 @@ async def infill_prompt(engine: Engine, request: InfillRequest) -> tuple[tuple[i
 
     model = await engine.info()
     prompt_format = format_of(model)
+    if not prompt_format.infills:
+        raise RoleError(
+            f"{model.name} has no infill tokens, so it cannot fill a hole; ask for a completion, or take a base "
+            "model with infilling, such as Code Llama 7B."
+        )
     known: dict[str, list[int]] = {}
 
     async def tokenize(text: str) -> list[int]:

@@ -154,9 +154,17 @@ class LlamaModel:
 
     @cached_property
     def control_ids(self) -> Mapping[str, int]:
-        """Id of each control piece of some prompt format that is one token of this vocabulary."""
+        """Id of each control piece of some prompt format that is one token of this vocabulary, and of those that
+        the file names itself."""
         pieces = {piece: self._ids.get(piece.encode()) for piece in control_pieces()}
-        return MappingProxyType({piece: t for piece, t in pieces.items() if t is not None})
+        named = {self._spelling(token): token for token in self.fim_ids.values()}
+        return MappingProxyType({**named, **{p: t for p, t in pieces.items() if t is not None}})
+
+    @cached_property
+    def fim_ids(self) -> Mapping[str, int]:
+        """Id of each infill token by its role, as the file's metadata or llama.cpp's own list of spellings tells."""
+        asked = {role: ask(self._vocabulary) for role, ask in _FIM_TOKENS.items()}
+        return MappingProxyType({role: token for role, token in asked.items() if token >= 0})
 
     @cached_property
     def end_ids(self) -> tuple[int, ...]:
@@ -192,6 +200,7 @@ class LlamaModel:
             bos_id=bos if has_bos else None,
             end_ids=self.end_ids,
             control_ids=MappingProxyType({**self.control_ids, **self._control_in(chat_template)}),
+            fim_ids=self.fim_ids,
             layouts=tuple(self.metadata("midfill.layouts").split()),
             chat_template=chat_template,
             n_parameters=self.n_parameters,
@@ -306,8 +315,13 @@ class LlamaModel:
         """
         if token not in self._control:
             return (token,)
-        text = lc.llama_vocab_get_text(self._vocabulary, token).decode("utf-8", "replace")
-        return [part for character in text for part in self._of_character(character)]
+        return [
+            part for character in self._spelling(token) for part in self._of_character(character)
+        ]
+
+    def _spelling(self, token: int) -> str:
+        text: bytes = lc.llama_vocab_get_text(self._vocabulary, token)
+        return text.decode("utf-8", "replace")
 
     def _of_character(self, character: str) -> Sequence[int]:
         if not self._is_spm:
@@ -322,7 +336,7 @@ class LlamaModel:
         own = (lc.llama_vocab_bos(vocabulary), lc.llama_vocab_eos(vocabulary))
         found: dict[str, int] = {}
         for token in sorted(self._control) if template else ():
-            text = lc.llama_vocab_get_text(vocabulary, token).decode("utf-8", "replace")
+            text = self._spelling(token)
             if text and (token in own or text in template):
                 found[text] = token
         return found
@@ -355,6 +369,14 @@ def check_file(path: Path, *, needs_weights: bool = True) -> None:
         raise ModelError(f"{path} holds a vocabulary without weights; take the model's own file.")
 
 
+_FIM_TOKENS: Mapping[str, Callable[[lc.llama_vocab_p], int]] = {
+    "prefix": lc.llama_vocab_fim_pre,
+    "suffix": lc.llama_vocab_fim_suf,
+    "middle": lc.llama_vocab_fim_mid,
+    "pad": lc.llama_vocab_fim_pad,
+    "repo_name": lc.llama_vocab_fim_rep,
+    "file_sep": lc.llama_vocab_fim_sep,
+}
 _NO_DEVICES = (ctypes.c_void_p * 1)()  # a list that ends at once
 _HEADER = struct.Struct("<4sIQQ")  # magic, version, number of tensors, number of metadata entries
 _NO_TEXT = lc.LLAMA_TOKEN_ATTR_UNKNOWN | lc.LLAMA_TOKEN_ATTR_UNUSED | lc.LLAMA_TOKEN_ATTR_CONTROL

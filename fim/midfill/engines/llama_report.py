@@ -26,7 +26,7 @@ from midfill.engines.llama_model import LlamaModel, check_file
 from midfill.engines.ram import cpu_name, n_cores
 from midfill.engines.tuned import read_tuned, tuned_path
 from midfill.errors import MidfillError, ModelError
-from midfill.formats import format_of
+from midfill.formats import limits_of
 from midfill.settings import EngineSettings
 
 Json = dict[str, Any]
@@ -78,7 +78,7 @@ def of_model(path: Path, settings: EngineSettings) -> Json:
             asdict(share) | {"total": share.total} for share in shares(needs, machine, chosen)
         ],
         "tuned": vars(tuned) if tuned else None,
-        "completes": _completes(path, chosen.n_ctx),
+        **_completing(path, chosen.n_ctx),
     }
 
 
@@ -102,16 +102,15 @@ async def computed(probe: Path) -> Json:
         await engine.close()
 
 
-def _completes(path: Path, n_ctx: int) -> str:
-    """Empty, or why the model does not complete code."""
+def _completing(path: Path, n_ctx: int) -> Json:
+    """Why the model does not complete code, and what it does not do of it; empty where there is nothing."""
     model = LlamaModel.load(path, vocabulary_only=True)
     try:
-        format_of(model.info(n_ctx, 0))
+        return {"completes": "", "limits": limits_of(model.info(n_ctx, 0))}
     except MidfillError as error:
-        return str(error)
+        return {"completes": str(error), "limits": ""}
     finally:
         model.free()
-    return ""
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from midfill.engine import Engine, Piece, Sampling
 from midfill.engines.access import Access
 from midfill.engines.remote_openai import OpenAIEngine
 from midfill.engines.vocabulary import made_up_ids, spelled, spelled_control
-from midfill.errors import EngineBusy, EngineGone, EngineRefused, MidfillError, RoleError
+from midfill.errors import EngineBusy, EngineGone, EngineRefused, MidfillError
 from midfill.formats import Layout, format_of
 from midfill.prompt import Budget, render
 from midfill.settings import EngineSettings
@@ -151,17 +151,19 @@ async def test_close_ends_what_runs() -> None:
         ),
         pytest.param(FakeOpenAI(finishes=False), EngineBusy, "another request", id="broken off"),
         pytest.param(FakeOpenAI(key="k"), EngineRefused, "API key", id="no key"),
-        pytest.param(FakeOpenAI(model=""), RoleError, "no infill tokens", id="no such model"),
     ],
 )
-async def test_what_goes_wrong(
-    server: FakeOpenAI, error: type[MidfillError], says: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if not server.model:
-        monkeypatch.setattr(server, "ids", lambda text: [(5, char) for char in text])
+async def test_what_goes_wrong(server: FakeOpenAI, error: type[MidfillError], says: str) -> None:
     async with client_of(server) as engine:
         with pytest.raises(error, match=says):
             await pieces_of(engine, [format_of(await engine.info()).ids["prefix"]])
+
+
+async def test_a_model_without_infill_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = FakeOpenAI(model="")
+    monkeypatch.setattr(server, "ids", lambda text: [(5, char) for char in text])
+    async with client_of(server) as engine:
+        assert format_of(await engine.info()).family == "plain"
 
 
 async def test_how_long_a_busy_server_wants_to_be_left_alone() -> None:
