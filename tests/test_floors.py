@@ -15,6 +15,7 @@ FLOORS = (
     # 0: what everything speaks of
     ("midfill.version", "midfill", "midfill.errors", "midfill.text", "midfill.settings"),
     ("midfill.engine", "midfill.hidden"),
+    ("midfill.generation",),
     ("midfill.markdown",),
     # 1: languages and models as data
     ("midfill.languages", "midfill.trees", "midfill.snippets", "midfill.masking"),
@@ -32,6 +33,7 @@ FLOORS = (
     # 2, 3: the caret, its prompt, what may be shown
     ("midfill.context",),
     ("midfill.prompt", "midfill.filters"),
+    ("midfill.cache", "midfill.ahead"),
     # the lines that are explained and edited, and what may be offered for them
     ("midfill.subject",),
     ("midfill.edits", "midfill.kept"),

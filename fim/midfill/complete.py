@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import math
+import re
 import time
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from midfill.context import CompletionContext
 from midfill.engine import Engine, Piece, Sampling, StopReason, Usage
 from midfill.filters import filtered, limit_scope
 from midfill.formats import Layout, format_of
-from midfill.prompt import budget_of, render
+from midfill.generation import Generation
+from midfill.prompt import Prompt, budget_of, render
 from midfill.settings import CompletionSettings
 
 T = TypeVar("T")
+
+Watch = Callable[[str], None]
+"""Told what the model has said so far."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,8 @@ class Completion:
     """Ready to insert: with the document's own line endings."""
     generation: str
     """What the model said, before the filters."""
+    said: Generation
+    """The same with its probabilities."""
     model: str
     layout: Layout
     usage: Usage
@@ -45,35 +51,46 @@ class Completion:
 
 
 async def complete(
-    context: CompletionContext, engine: Engine, settings: CompletionSettings
+    context: CompletionContext,
+    engine: Engine,
+    settings: CompletionSettings,
+    *,
+    watch: Watch | None = None,
+    yields: bool = False,
 ) -> Completion:
     """Complete at the caret of `context`. Cancelling the task stops the model's work at once.
 
-    The time limit counts from when the model is loaded.
+    The time limit counts from when the model is loaded. `watch` is told the text so far each time that it grows.
+    What `yields` lets every other request go first.
 
     Raises:
         EngineError: the engine did not answer.
         ModelError: the model cannot be used, or not for this.
     """
-    return (await candidates(context, engine, settings, 1))[0]
+    return (await candidates(context, engine, settings, 1, watch=watch, yields=yields))[0]
 
 
 async def candidates(
-    context: CompletionContext, engine: Engine, settings: CompletionSettings, n_candidates: int
+    context: CompletionContext,
+    engine: Engine,
+    settings: CompletionSettings,
+    n_candidates: int,
+    *,
+    watch: Watch | None = None,
+    yields: bool = False,
 ) -> tuple[Completion, ...]:
     """What may be shown at the caret, the likeliest first and no text twice; at least one, perhaps empty.
 
-    They begin with different tokens and are read and decoded together. Cancelling, limits and errors are as for
+    They begin with different tokens and are read and decoded together; the first is watched. The rest is as for
     `complete`.
     """
     model = await engine.info()
+    # By the loop's clock, which is that of its time-outs.
+    deadline = asyncio.get_running_loop().time() + settings.time_limit_ms / 1000
     started = time.perf_counter()
-    max_tokens = settings.max_tokens_line if context.extent == "line" else settings.max_tokens_block
-    budget = budget_of(model, settings, max_tokens)
-    deadline = started + settings.time_limit_ms / 1000
-    rendering = render(context, format_of(model), engine.tokenize, budget, settings.layout)
+    max_tokens = _max_tokens(context, settings)
     try:
-        prompt = await _before(deadline, rendering)
+        prompt = await _before(deadline, prompt_for(context, engine, settings))
     except asyncio.TimeoutError:
         return (_nothing_in_time(model.name, _ms_since(started)),)
     prompt_ms = _ms_since(started)
@@ -85,31 +102,67 @@ async def candidates(
         instead=prompt.instead,
         heal=settings.healing,
         n_candidates=n_candidates,
+        yields=yields,
     )
-    said = await _generate(context, engine, prompt.ids, sampling, deadline)
+    said = await _generate(context, engine, prompt.ids, sampling, deadline, watch)
     found: dict[str, Completion] = {}
     for one in said:
         generated = time.perf_counter()
-        text = filtered(one.text, context)
-        confidence = one.confidence(text or one.text)
-        is_sure = confidence is None or confidence >= settings.min_confidence
-        shown = (text if is_sure else "").replace("\n", context.line_ending)
-        if found and (not shown or shown in found):
+        seen = shown(one.generation, context, settings)
+        if found and (not seen.text or seen.text in found):
             continue
-        found[shown] = Completion(
-            shown,
+        found[seen.text] = Completion(
+            seen.text,
             one.text,
+            one.generation,
             model.name,
             prompt.instead_layout if one.usage.took_instead else prompt.layout,
             one.usage,
-            confidence,
+            seen.confidence,
             prompt_ms,
             _ms_since(generated),
-            unread=prompt.ids if one.usage.took_instead else (),
+            seen.n_replaced,
+            prompt.ids if one.usage.took_instead else (),
         )
     if len(found) > 1:
         found.pop("", None)
     return tuple(found.values())
+
+
+class Shown(NamedTuple):
+    """What of a generation may be shown at a caret."""
+
+    text: str
+    """Perhaps nothing; with the document's own line endings."""
+    confidence: float | None
+    n_replaced: int = 0
+    """As in `Completion`."""
+
+
+def shown(said: Generation, context: CompletionContext, settings: CompletionSettings) -> Shown:
+    """What of a generation may be shown at this caret, wherever it was made."""
+    text = filtered(finished(said, context), context)
+    confidence = said.confidence(text or said.text)
+    is_sure = confidence is None or confidence >= settings.min_confidence
+    return Shown((text if is_sure else "").replace("\n", context.line_ending), confidence)
+
+
+def finished(said: Generation, context: CompletionContext) -> str:
+    """What of a generation is whole: the time limit may have come in the middle of a word or, in a block, of a line."""
+    if said.stop_reason != "time":
+        return said.text
+    if context.extent == "block" and "\n" in said.text.lstrip():
+        return said.text[: said.text.rfind("\n")]
+    return _UNFINISHED_WORD.sub("", said.text)
+
+
+async def prompt_for(
+    context: CompletionContext, engine: Engine, settings: CompletionSettings
+) -> Prompt:
+    """The prompt that `complete` gives the engine. Errors are as for `complete`."""
+    model = await engine.info()
+    budget = budget_of(model, settings, _max_tokens(context, settings))
+    return await render(context, format_of(model), engine.tokenize, budget, settings.layout)
 
 
 async def warm(engine: Engine, prompt: Sequence[int]) -> None:
@@ -123,6 +176,11 @@ async def warm(engine: Engine, prompt: Sequence[int]) -> None:
             pass
 
 
+def _max_tokens(context: CompletionContext, settings: CompletionSettings) -> int:
+    return settings.max_tokens_line if context.extent == "line" else settings.max_tokens_block
+
+
+_UNFINISHED_WORD = re.compile(r"\w+\Z")
 _COPYING = {"auto": None, "on": True, "off": False}
 
 
@@ -150,13 +208,9 @@ class _Said:
         self.text += piece.text
         self.usage = piece.usage
 
-    def confidence(self, text: str) -> float | None:
-        """The probability of the first line of `text` that is not blank; `text` is a beginning of the whole."""
-        blank = len(text) - len(text.lstrip())
-        end = blank + len(text[blank:].partition("\n")[0])
-        if not self.logprobs:
-            return None
-        return math.exp(sum(logprob for start, logprob in self.logprobs if start < end))
+    @property
+    def generation(self) -> Generation:
+        return Generation(self.text, tuple(self.logprobs), self.usage.stop_reason)
 
     def ended(self, reason: StopReason) -> None:
         self.usage = replace(self.usage, stop_reason=reason)
@@ -168,6 +222,7 @@ async def _generate(
     prompt_ids: Sequence[int],
     sampling: Sampling,
     deadline: float,
+    watch: Watch | None,
 ) -> list[_Said]:
     """The generations up to where they stop being useful, and their cost."""
     said = [_Said() for _ in range(sampling.n_candidates)]
@@ -180,6 +235,8 @@ async def _generate(
                 continue  # It goes on past what is needed while the others run.
             one = said[piece.candidate_idx]
             one.take(piece)
+            if watch and piece.candidate_idx == 0:
+                watch(one.text)
             reason = one.usage.stop_reason or stop_reason(one.text, context)
             if reason:
                 one.ended(reason)
@@ -199,12 +256,13 @@ def _end(said: Sequence[_Said], running: Iterable[int], reason: StopReason) -> N
 
 
 async def _before(deadline: float, coming: Awaitable[T]) -> T:
-    return await asyncio.wait_for(coming, max(0.0, deadline - time.perf_counter()))
+    return await asyncio.wait_for(coming, max(0.0, deadline - asyncio.get_running_loop().time()))
 
 
 def _nothing_in_time(model: str, prompt_ms: float) -> Completion:
     usage = Usage(stop_reason="time")
-    return Completion("", "", model, "spm", usage, None, prompt_ms, filter_ms=0.0)
+    said = Generation(stop_reason="time")
+    return Completion("", "", said, model, "spm", usage, None, prompt_ms, filter_ms=0.0)
 
 
 def _ms_since(started: float) -> float:

@@ -71,9 +71,13 @@ class CompletionSettings:
     enabled: bool = True
     """Whether completions are offered."""
     debounce_ms: int = 20
-    """Rest after a key before the model is asked. A request made by hand never waits."""
+    """Least rest after a key before the model is asked. It is longer, up to 150 ms, where answers take longer than the
+    next key. A request made by hand never waits."""
     time_limit_ms: int = 5000
     """Time after which what is there is shown, or nothing."""
+    ahead: bool = True
+    """Whether the model works while nobody waits: on what comes after the completion that is shown, once for each,
+    and on reading a file that was opened or left for a moment. A request never waits for it."""
     min_confidence: float = 0.1
     """Least probability, 0 to 1, that the model gives to its own first line for it to be shown unasked. 0 shows all.
 

@@ -1,0 +1,43 @@
+"""What a model has said at a place, as a value: it can be kept, and cut where the user has typed on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from midfill.engine import StopReason
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A generation before the filters."""
+
+    text: str = ""
+    logprobs: tuple[tuple[int, float], ...] = ()
+    """Of each piece: where it begins in the text, and the natural logarithm of its probability. Empty where the
+    engine does not tell."""
+    stop_reason: StopReason = ""
+
+    def confidence(self, text: str) -> float | None:
+        """The probability of the first line of `text` that is not blank; `text` is a beginning of the whole.
+
+        None where the engine does not tell.
+        """
+        blank = len(text) - len(text.lstrip())
+        end = blank + len(text[blank:].partition("\n")[0])
+        if not self.logprobs:
+            return None
+        return math.exp(sum(logprob for start, logprob in self.logprobs if start < end))
+
+    def after(self, n_chars: int) -> Generation:
+        """What is left when its first characters stand there already; they no longer count in its probability."""
+        if not self.logprobs:
+            return Generation(self.text[n_chars:], (), self.stop_reason)
+        ends = [*(start for start, _ in self.logprobs[1:]), len(self.text)]
+        left = tuple(
+            (max(0, start - n_chars), logprob)
+            for (start, logprob), end in zip(self.logprobs, ends, strict=True)
+            if end > n_chars
+        )
+        # Where nothing is left it is sure, which is another thing than that the engine did not tell.
+        return Generation(self.text[n_chars:], left or ((0, 0.0),), self.stop_reason)
