@@ -194,7 +194,8 @@ def _completing(
     async def work(run: Run) -> tuple[Completion, ...]:
         await snapshot.engine.info()
         run.loaded.set()
-        session.read[snapshot.document.uri] = _around(context)
+        if not yields:
+            session.read[snapshot.document.uri] = _around(context)
         started_s = _now_s()
 
         def watch(text: str) -> None:
@@ -267,7 +268,9 @@ def _is_tried(session: Session, snapshot: Snapshot, taken: CompletionContext) ->
     uri = snapshot.document.uri
     tried = session.tried.get(uri)
     session.tried[uri] = _around(taken)
-    return tried == _around(taken) or bool(session.cache.hits(taken, _variant(snapshot), _now_s()))
+    hits = session.cache.hits(taken, _variant(snapshot), _now_s())
+    is_known = any(not hit.n_typed or hit.left.text.strip() for hit in hits)
+    return is_known or tried == _around(taken)
 
 
 def _keep(

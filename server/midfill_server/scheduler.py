@@ -79,11 +79,16 @@ class Run:
         self.task.cancel()
 
     def end_in(self, seconds: float) -> None:
-        """Cancel it after so long if nobody waits for it then. For what is computed ahead nobody has to."""
+        """Cancel it after so long, or later if that was said before, if nobody waits for it then.
+
+        For what is computed ahead nobody has to wait.
+        """
+        loop = asyncio.get_running_loop()
+        if self.is_ahead or (self._end and self._end.when() > loop.time() + seconds):
+            return
         if self._end:
             self._end.cancel()
-        if not self.is_ahead:
-            self._end = asyncio.get_running_loop().call_later(seconds, self._end_unless_wanted)
+        self._end = loop.call_later(seconds, self._end_unless_wanted)
 
     def _end_unless_wanted(self) -> None:
         if not self.n_waiting:
