@@ -8,15 +8,18 @@ from dataclasses import replace
 import pytest
 
 from midfill.engine import ModelInfo
-from midfill.engines.fake import Asked, FakeEngine
+from midfill.engines.fake import Asked, FakeEngine, Script
 from midfill_server.answering import LIST_LIMIT_S, LOAD_LIMIT_S, SLACK_S, AskedBy
 from midfill_server.scheduler import ASK_GRACE_S, CANCEL_GRACE_S, IDLE_S
 from typist import QUIET, Typist, ahead, real
 from virtual_time import virtual
 
 AHEAD = replace(QUIET, ahead=True)
-RATHER_SLOW = {"piece_chars": 1, "piece_delay_s": 0.1}
-"""A character each 100 ms."""
+
+
+def rather_slow(script: Script) -> FakeEngine:
+    """Says a character each 100 ms."""
+    return FakeEngine(script, piece_chars=1, piece_delay_s=0.1)
 
 
 def story(asked: Asked) -> str:
@@ -92,7 +95,7 @@ async def test_an_unsure_text_is_shown_once_its_beginning_is_typed() -> None:
 
 @virtual
 async def test_a_run_is_kept_while_its_text_is_typed() -> None:
-    engine = FakeEngine(story, **RATHER_SLOW)
+    engine = rather_slow(story)
     typist = Typist(engine, marked="total = ║")
     older = typist.ask()
     await asyncio.sleep(0.35)
@@ -106,7 +109,7 @@ async def test_a_run_is_kept_while_its_text_is_typed() -> None:
 
 @virtual
 async def test_a_run_that_the_text_departs_from_is_cancelled_at_once() -> None:
-    engine = FakeEngine(story, **RATHER_SLOW)
+    engine = rather_slow(story)
     typist = Typist(engine, replace(QUIET, debounce_ms=500), "total = ║")
     older = typist.ask()
     await asyncio.sleep(0.75)
@@ -121,7 +124,7 @@ async def test_a_run_that_the_text_departs_from_is_cancelled_at_once() -> None:
 
 @virtual
 async def test_what_was_typed_before_it_was_said_is_no_sign() -> None:
-    engine = FakeEngine(story, **RATHER_SLOW)
+    engine = rather_slow(story)
     typist = Typist(engine, marked="total = ║")
     older = typist.ask()
     await asyncio.sleep(0.15)
@@ -135,7 +138,7 @@ async def test_what_was_typed_before_it_was_said_is_no_sign() -> None:
 async def test_a_client_that_cancels_and_asks_again_gets_the_rest() -> None:
     """VS Code: the cancel comes with the key, before or after the edit, and the next request 50 ms later."""
     for cancels_first in (True, False):
-        engine = FakeEngine(story, **RATHER_SLOW)
+        engine = rather_slow(story)
         typist = Typist(engine, marked="total = ║")
         older = typist.ask()
         await asyncio.sleep(0.35)
@@ -156,7 +159,7 @@ async def test_a_client_that_cancels_and_asks_again_gets_the_rest() -> None:
 )
 @virtual
 async def test_a_run_that_nobody_asks_for_again_ends_soon(types: str, grace_s: float) -> None:
-    engine = FakeEngine(story, **RATHER_SLOW)
+    engine = rather_slow(story)
     typist = Typist(engine, marked="total = ║")
     older = typist.ask()
     await asyncio.sleep(0.35)
@@ -197,7 +200,7 @@ async def test_documents_do_not_disturb_each_other() -> None:
 
 @virtual
 async def test_nothing_comes_for_a_document_that_has_changed() -> None:
-    engine = FakeEngine("answer", **RATHER_SLOW)
+    engine = rather_slow("answer")
     typist = Typist(engine, marked="x = ║")
     task = typist.ask()
     await asyncio.sleep(0.15)
@@ -209,7 +212,7 @@ async def test_nothing_comes_for_a_document_that_has_changed() -> None:
 @pytest.mark.parametrize("how", ["closed", "reopened", "turned-off", "stopped"])
 @virtual
 async def test_nothing_comes_once_it_is_not_wanted(how: str) -> None:
-    engine = FakeEngine("answer", **RATHER_SLOW)
+    engine = rather_slow("answer")
     typist = Typist(engine, marked="x = ║")
     task = typist.ask()
     await asyncio.sleep(0.15)
@@ -278,7 +281,7 @@ async def test_an_engine_that_hangs_is_given_up() -> None:
 
 @virtual
 async def test_at_the_time_limit_the_best_finished_part_is_shown() -> None:
-    engine = FakeEngine("first + second", **RATHER_SLOW)
+    engine = rather_slow("first + second")
     typist = Typist(engine, replace(QUIET, time_limit_ms=1150), "x = ║")
     assert await typist.ghost() == "first +"
 
@@ -306,7 +309,7 @@ async def test_a_real_request_cancels_what_is_ahead_first() -> None:
         order.append((asked.prefix, [usage.stop_reason for usage in engine.usages]))
         return "12\n" if asked.prefix == "x = " else "345"
 
-    engine = FakeEngine(script, **RATHER_SLOW)
+    engine = rather_slow(script)
     typist = Typist(engine, AHEAD, "x = ║")
     assert await typist.ghost() == "12"
     await asyncio.sleep(0.15)
@@ -321,7 +324,7 @@ async def test_a_real_request_cancels_what_is_ahead_first() -> None:
 
 @virtual
 async def test_a_request_in_another_document_cancels_what_is_ahead() -> None:
-    engine = FakeEngine("12\n", **RATHER_SLOW)
+    engine = rather_slow("12\n")
     typist = Typist(engine, AHEAD, "x = ║")
     assert await typist.ghost() == "12"
     await asyncio.sleep(0.15)
@@ -335,7 +338,7 @@ async def test_a_request_in_another_document_cancels_what_is_ahead() -> None:
 
 @virtual
 async def test_who_arrives_while_it_is_computed_waits_for_that() -> None:
-    engine = FakeEngine({"x = ": "1\n", "x = 1\n": "y = 2\n"}, **RATHER_SLOW)
+    engine = rather_slow({"x = ": "1\n", "x = 1\n": "y = 2\n"})
     typist = Typist(engine, AHEAD, "x = ║")
     assert await typist.ghost() == "1"
     await asyncio.sleep(0.15)
