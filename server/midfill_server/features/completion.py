@@ -86,5 +86,6 @@ async def _answer(
         why = found[0].usage.stop_reason if found else "it was overtaken, or took too long"
         logger.debug("%s: nothing, %s", request_id, why)
         return None
-    logger.debug("%s: from the %s", request_id, found[0].source)
+    evaluated = found[0].usage.tokens_evaluated
+    logger.debug("%s: from the %s, %d evaluated", request_id, found[0].source, evaluated)
     return snapshot, offset, request_id, found[0].text
