@@ -267,16 +267,30 @@ async def test_a_list_does_not_wait_for_the_engine() -> None:
     assert len(engine.requests) == 1
 
 
+@pytest.mark.parametrize(
+    ("hangs", "after_s"),
+    [
+        pytest.param("tokenize", 2.0, id="inside-the-limit"),
+        pytest.param("info", 2.0 + SLACK_S, id="where-no-limit-holds"),
+    ],
+)
 @virtual
-async def test_an_engine_that_hangs_is_given_up() -> None:
+async def test_an_engine_that_hangs_is_given_up(hangs: str, after_s: float) -> None:
     class Hanging(FakeEngine):
+        n_info = 0
+
         async def tokenize(self, text: str) -> list[int]:
-            await asyncio.sleep(3600)
+            await asyncio.sleep(3600 * (hangs == "tokenize"))
             return []
 
+        async def info(self) -> ModelInfo:
+            self.n_info += 1
+            await asyncio.sleep(3600 * (hangs == "info" and self.n_info > 1))
+            return await super().info()
+
     typist = Typist(Hanging("answer"), replace(QUIET, time_limit_ms=2000), "x = ║")
-    assert await typist.ask() == ()
-    assert now_s() == pytest.approx(2.0 + SLACK_S, abs=0.01)
+    assert await typist.ghost() == ""
+    assert now_s() == pytest.approx(after_s, abs=0.01)
 
 
 @virtual
