@@ -193,7 +193,7 @@ def _whole_lines(said: Generation, extent: Extent) -> Generation:
         text = text[: text.find("\n") + 1] or text
     elif said.stop_reason == "block":
         text = text[: text.rfind("\n") + 1]
-    return Generation(text, said.logprobs, said.stop_reason) if text != said.text else said
+    return replace(said, text=text)
 
 
 def _keyed(text: str) -> list[int]:

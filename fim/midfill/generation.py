@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from midfill.engine import StopReason
 
@@ -17,6 +17,8 @@ class Generation:
     """Of each piece: where it begins in the text, and the natural logarithm of its probability. Empty where the
     engine does not tell."""
     stop_reason: StopReason = ""
+    confidence_before: float | None = None
+    """How sure the model was of what was shown of it where it was made, as in `Completion`, whatever is left of it."""
 
     def confidence(self, text: str) -> float | None:
         """The probability of the first line of `text` that is not blank; `text` is a beginning of the whole.
@@ -32,7 +34,7 @@ class Generation:
     def after(self, n_chars: int) -> Generation:
         """What is left when its first characters stand there already; they no longer count in its probability."""
         if not self.logprobs:
-            return Generation(self.text[n_chars:], (), self.stop_reason)
+            return replace(self, text=self.text[n_chars:])
         ends = [*(start for start, _ in self.logprobs[1:]), len(self.text)]
         left = tuple(
             (max(0, start - n_chars), logprob)
@@ -40,4 +42,4 @@ class Generation:
             if end > n_chars
         )
         # Where nothing is left it is sure, which is another thing than that the engine did not tell.
-        return Generation(self.text[n_chars:], left or ((0, 0.0),), self.stop_reason)
+        return replace(self, text=self.text[n_chars:], logprobs=left or ((0, 0.0),))

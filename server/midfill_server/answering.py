@@ -7,7 +7,8 @@ had been taken; a document that was opened, or left for a moment, is read.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable
+import logging
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -22,6 +23,8 @@ from midfill.text import Document
 from midfill_server.scheduler import Run, Superseded, Turn, Work
 from midfill_server.session import Session, Snapshot
 
+logger = logging.getLogger(__name__)
+
 AskedBy = Literal["typing", "hand", "list"]
 """A key, which wants ghost text if there is some; a person, who waits; or a client for its list of completions."""
 
@@ -31,6 +34,8 @@ asks again by itself; a list stays empty meanwhile in some clients."""
 LIST_LIMIT_S = 0.25
 """How long a list waits for the engine: some clients show none before every server has answered. What is said later is
 there with the next key."""
+AFTER_ANSWER_S = 0.002
+"""What is done ahead begins so long after the answer, which is written meanwhile."""
 SLACK_S = 1.0
 """What an engine may take beyond the time limit, which it is to keep itself, before it is given up."""
 
@@ -67,7 +72,7 @@ async def answer(
     Raises:
         EngineError, ModelError: as for `complete`.
     """
-    context = gather(snapshot.document, offset, snapshot.syntax)
+    context = _context(snapshot, offset)
     uri = snapshot.document.uri
     if live is None:
         session.carets[uri] = len(snapshot.document.text) - offset
@@ -78,7 +83,7 @@ async def answer(
         return ()
     if not found or not _holds(session, snapshot, live or snapshot.document):
         return ()
-    _go_ahead(session, snapshot, context, found[0])
+    _later(lambda: _go_ahead(session, snapshot, context, found[0]))
     return found
 
 
@@ -94,21 +99,18 @@ def read_when_idle(session: Session, uri: str) -> None:
     """Let the engine read what the next request in a document will need, when nothing has happened for a while."""
 
     def read() -> None:
-        try:
-            snapshot = None if session.ended else session.snapshot(uri)
-        except MidfillError:
-            return  # Who asks for a completion is told.
+        snapshot = None if session.ended else session.snapshot(uri)
         if snapshot is None or not _may_go_ahead(snapshot):
             return
         end = len(snapshot.document.text)
         back = session.carets.get(uri)
         offset = max(0, end - (back or 0))
-        context = gather(snapshot.document, offset, snapshot.syntax)
+        context = _context(snapshot, offset)
         if session.read.get(uri) != _around(context):
             work = _reading(session, snapshot, context, is_opened=back is None)
             session.scheduler.ahead(uri, context, work)
 
-    session.scheduler.when_idle(read)
+    session.scheduler.when_idle(lambda: _quietly(read))
 
 
 async def _found(
@@ -122,7 +124,7 @@ async def _found(
     settings = snapshot.settings.completion
     if asked_by == "hand":
         # Who asks wants to see what there is.
-        settings = replace(settings, min_confidence=0.0)
+        settings = _showing_all(settings)
     run = session.scheduler.run(snapshot.document.uri)
     follows = run is not None and run.follows(context)
     if n_candidates == 1 and (known := _known(session, snapshot, context, settings)):
@@ -167,12 +169,10 @@ def _known(
     """What was said before and still fits; with an empty text where the model has nothing to say here."""
     hits = session.cache.hits(context, _variant(snapshot), _now_s())
     for hit in hits:
-        was_sure = hit.said.confidence(hit.said.text)
-        if was_sure is None or was_sure >= settings.min_confidence:
-            # What was shown stays, also where the next line is less sure than the first.
-            judged_by = replace(settings, min_confidence=0.0)
-        else:
-            judged_by = settings
+        before = hit.said.confidence_before
+        # What was shown stays, also where the next line is less sure than the first.
+        was_shown = before is None or before >= settings.min_confidence
+        judged_by = _showing_all(settings) if was_shown else settings
         here = replace(context, extent=hit.extent) if hit.extent != context.extent else context
         seen = shown(hit.left, here, judged_by)
         if seen.text:
@@ -237,9 +237,9 @@ def _go_ahead(
     session: Session, snapshot: Snapshot, context: CompletionContext, found: Found
 ) -> None:
     """Begin what the next request will need."""
-    if not _may_go_ahead(snapshot):
-        return
     uri = snapshot.document.uri
+    if not _may_go_ahead(snapshot) or session.ended or session.snapshot(uri) is None:
+        return
     read_when_idle(session, uri)
     taken = None
     if found.text:
@@ -256,11 +256,26 @@ def _go_ahead(
             await warm(snapshot.engine, found.unread)
         if taken is None:
             return ()
-        settings = replace(snapshot.settings.completion, min_confidence=0.0)
+        settings = _showing_all(snapshot.settings.completion)
         after = _completing(session, snapshot, taken, settings, yields=True)
         return await after(run)
 
     session.scheduler.ahead(uri, taken or context, work)
+
+
+def _later(action: Callable[[], None]) -> None:
+    """After an answer is on its way: what is done ahead parses the document as it would be."""
+    asyncio.get_running_loop().call_later(AFTER_ANSWER_S, _quietly, action)
+
+
+def _quietly(action: Callable[[], None]) -> None:
+    try:
+        action()
+    except MidfillError:
+        pass  # Who asks for a completion is told.
+    except Exception as error:
+        # The message is left out: it may quote the user's code.
+        logger.error("a defect, while nobody waits: %s", type(error).__name__)
 
 
 def _is_tried(session: Session, snapshot: Snapshot, taken: CompletionContext) -> bool:
@@ -277,13 +292,12 @@ def _keep(
     session: Session, snapshot: Snapshot, context: CompletionContext, found: Completion
 ) -> None:
     variant, now_s = _variant(snapshot), _now_s()
-    session.cache.put(context, variant, found.said, now_s)
+    said = replace(found.said, confidence_before=found.confidence)
+    session.cache.put(context, variant, said, now_s)
     text = found.text.replace(context.line_ending, "\n")
     if not found.said.text.startswith(text):
         # A filter has added to it. What follows it is not known.
-        session.cache.put(
-            context, variant, replace(found.said, text=text, stop_reason="budget"), now_s
-        )
+        session.cache.put(context, variant, replace(said, text=text, stop_reason="budget"), now_s)
 
 
 def _holds(session: Session, snapshot: Snapshot, live: Document) -> bool:
@@ -297,6 +311,14 @@ def _holds(session: Session, snapshot: Snapshot, live: Document) -> bool:
     )
 
 
+def _context(snapshot: Snapshot, offset: int) -> CompletionContext:
+    return gather(snapshot.document, offset, snapshot.syntax)
+
+
+def _showing_all(settings: CompletionSettings) -> CompletionSettings:
+    return replace(settings, min_confidence=0.0)
+
+
 def _may_go_ahead(snapshot: Snapshot) -> bool:
     return snapshot.settings.completion.enabled and snapshot.settings.completion.ahead
 
@@ -304,9 +326,7 @@ def _may_go_ahead(snapshot: Snapshot) -> bool:
 def _variant(snapshot: Snapshot) -> Hashable:
     """What a generation depends on besides the text around the caret."""
     document = snapshot.document
-    settings = replace(
-        snapshot.settings.completion, debounce_ms=0, time_limit_ms=0, min_confidence=0.0
-    )
+    settings = replace(_showing_all(snapshot.settings.completion), debounce_ms=0, time_limit_ms=0)
     return document.uri, document.language, snapshot.settings.engine, settings
 
 

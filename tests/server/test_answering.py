@@ -11,7 +11,7 @@ from midfill.engine import ModelInfo
 from midfill.engines.fake import Asked, FakeEngine, Script
 from midfill_server.answering import LIST_LIMIT_S, LOAD_LIMIT_S, SLACK_S, AskedBy
 from midfill_server.scheduler import ASK_GRACE_S, CANCEL_GRACE_S, IDLE_S
-from typist import QUIET, Typist, ahead, real
+from typist import QUIET, URI, Typist, ahead, real
 from virtual_time import virtual
 
 AHEAD = replace(QUIET, ahead=True)
@@ -348,6 +348,12 @@ async def test_a_request_in_another_document_cancels_what_is_ahead() -> None:
     await asyncio.sleep(0.01)
     assert [usage.stop_reason for usage in engine.usages] == ["cancelled", "cancelled"]
     await task
+    # Nor is it tried again for the same text.
+    typist.configure(ahead=True)
+    typist.uri, typist.caret = URI, len("x = ")
+    assert await typist.ghost() == "12"
+    await asyncio.sleep(0.1)
+    assert ahead(engine).count("x = 12\n") == 1
 
 
 @virtual

@@ -27,7 +27,7 @@ from midfill_server.server import MidfillServer, create_server
 from midfill_server.session import Session
 from virtual_time import run
 
-N_INTERLEAVINGS = int(os.environ.get("MIDFILL_INTERLEAVINGS", "1000"))
+N_INTERLEAVINGS = int(os.environ.get("MIDFILL_INTERLEAVINGS", "2000"))
 CANCELLED = -32800
 DOCUMENTS = {"file:///1": "1|a\nb\n", "file:///2": "2|"}
 """Each begins with what tells it apart in a prompt, which is never edited."""
