@@ -38,6 +38,8 @@ CLOSERS = ")]}>\"'`"
 """What editors put right of the caret by themselves, and let be typed over."""
 
 _KEY_CHARS = 32
+_SAID_ALL = ("eot", "line", "block", "budget")
+"""Ends that would come again. Others are those of time, or of who asked."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Hit:
         if extent != self.extent or not self.same_suffix:
             return False
         if not self.n_typed:
-            return self.left.stop_reason not in ("", "time", "cancelled")
+            return self.left.stop_reason in _SAID_ALL
         if extent == "line" and self.left.text.startswith("\n"):
             return True
         return not self.left.text and self.left.stop_reason == "eot"

@@ -128,6 +128,7 @@ def test_a_line_that_was_only_begun_is_not_kept(
     [
         pytest.param("x║", "", "eot", "x║", True, id="nothing-was-said"),
         pytest.param("x║", "", "time", "x║", False, id="there-was-no-time"),
+        pytest.param("x║", "", "suffix", "x║", False, id="it-was-not-asked"),
         pytest.param("x║", "y\n", "line", "xy║", True, id="the-line-ends"),
         pytest.param("x║", "y", "eot", "xy║", True, id="the-text-ends"),
         pytest.param("x║", "y", "budget", "xy║", False, id="it-was-cut"),
