@@ -23,7 +23,7 @@ class Typist:
     def __init__(
         self, engine: Engine, settings: CompletionSettings = QUIET, marked: str = "║"
     ) -> None:
-        self.session = Session(lambda settings: engine, Settings(completion=settings))
+        self.session = Session(lambda settings, role: engine, Settings(completion=settings))
         self.uri = URI
         self.open(marked)
 

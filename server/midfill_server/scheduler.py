@@ -20,6 +20,7 @@ from midfill.cache import CLOSERS, typed_since
 from midfill.complete import Completion
 from midfill.context import CompletionContext
 from midfill.text import Document
+from midfill_server.latest import Latest
 
 CANCEL_GRACE_S = 0.03
 """A cancelled request's run goes on for so long, for the edit that the cancel came with: either may arrive first."""
@@ -95,10 +96,14 @@ class Run:
             self.cancel()
 
 
-class Scheduler:
-    """The turns and the runs, by document. Owned by the session; lives on the event loop."""
+class Scheduler(Latest):
+    """The turns and the runs of completion, by document, and other work by keys of its own.
+
+    Owned by the session; lives on the event loop.
+    """
 
     def __init__(self) -> None:
+        super().__init__()
         self._turns: dict[str, Turn] = {}
         self._runs: dict[str, Run] = {}
         """Until they have ended, also when they are cancelled."""
@@ -176,7 +181,8 @@ class Scheduler:
         self._idle = asyncio.get_running_loop().call_later(IDLE_S, action)
 
     def supersede(self, key: str) -> None:
-        """Answer what is asked for a document empty, and stop what runs for it."""
+        """Answer what is asked for a document empty, and stop what runs for it, or for any other key."""
+        super().supersede(key)
         if turn := self._turns.get(key):
             turn.take()
         if run := self._runs.get(key):
@@ -184,6 +190,7 @@ class Scheduler:
 
     def stop(self) -> None:
         """Stop everything."""
+        super().stop()
         if self._idle:
             self._idle.cancel()
         for key in [*self._turns, *self._runs]:

@@ -81,7 +81,9 @@ class Editor:
 
     def __init__(self, server: MidfillServer) -> None:
         self.engine = CountingEngine()
-        self.session = Session(lambda settings: self.engine, Settings(completion=CONFIGURATIONS[0]))
+        self.session = Session(
+            lambda settings, role: self.engine, Settings(completion=CONFIGURATIONS[0])
+        )
         self._protocol = server.protocol
         self._protocol.set_writer(self)
         server.session = self.session
@@ -243,7 +245,7 @@ STEP = st.tuples(st.sampled_from(LIKELY + RARE), st.integers(0, 4), st.sampled_f
 @cache
 def server() -> MidfillServer:
     """One for all, since making one takes longer than an example. Its session is new each time."""
-    made = create_server(Session(lambda settings: FakeEngine()))
+    made = create_server(Session(lambda settings, role: FakeEngine()))
     made.protocol.handle_message(
         made.protocol.structure_message(
             {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {"capabilities": {}}}
