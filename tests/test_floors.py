@@ -15,6 +15,7 @@ FLOORS = (
     # 0: what everything speaks of
     ("midfill.version", "midfill", "midfill.errors", "midfill.text", "midfill.settings"),
     ("midfill.engine", "midfill.hidden"),
+    ("midfill.generation",),
     ("midfill.markdown",),
     # 1: languages and models as data
     ("midfill.languages", "midfill.trees", "midfill.snippets", "midfill.masking"),
@@ -36,6 +37,7 @@ FLOORS = (
     ("midfill.prompt", "midfill.overlap", "midfill.noise", "midfill.indenting"),
     ("midfill.scope",),
     ("midfill.filters", "midfill.stopping", "midfill.confidence"),
+    ("midfill.cache", "midfill.ahead"),
     # the lines that are explained and edited, and what may be offered for them
     ("midfill.subject",),
     ("midfill.edits", "midfill.kept"),

@@ -5,22 +5,26 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from midfill.confidence import chance
 from midfill.context import CompletionContext
 from midfill.engine import Engine, Piece, Sampling, StopReason, Usage
 from midfill.filters import filtered
 from midfill.formats import Order, format_of
+from midfill.generation import Generation
 from midfill.overlap import n_replaced
-from midfill.prompt import budget_of, render
+from midfill.prompt import Prompt, budget_of, render
 from midfill.settings import CompletionSettings
 from midfill.stopping import stop_reason
 
 T = TypeVar("T")
+
+Watch = Callable[[str], None]
+"""Told what the model has said so far."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,8 @@ class Completion:
     """Ready to insert: with the document's own line endings."""
     generation: str
     """What the model said, before the filters."""
+    said: Generation
+    """The same with its probabilities."""
     model: str
     layout: Order
     usage: Usage
@@ -48,41 +54,51 @@ class Completion:
 
 
 async def complete(
-    context: CompletionContext, engine: Engine, settings: CompletionSettings
+    context: CompletionContext,
+    engine: Engine,
+    settings: CompletionSettings,
+    *,
+    watch: Watch | None = None,
+    yields: bool = False,
 ) -> Completion:
     """Complete at the caret of `context`. Cancelling the task stops the model's work at once.
 
-    The time limit counts from when the model is loaded.
+    The time limit counts from when the model is loaded. `watch` is told the text so far each time that it grows.
+    What `yields` lets every other request go first.
 
     Raises:
         EngineError: the engine did not answer.
         ModelError: the model cannot be used, or not for this.
     """
-    return (await candidates(context, engine, settings, 1))[0]
+    return (await candidates(context, engine, settings, 1, watch=watch, yields=yields))[0]
 
 
 async def candidates(
-    context: CompletionContext, engine: Engine, settings: CompletionSettings, n_candidates: int
+    context: CompletionContext,
+    engine: Engine,
+    settings: CompletionSettings,
+    n_candidates: int,
+    *,
+    watch: Watch | None = None,
+    yields: bool = False,
 ) -> tuple[Completion, ...]:
     """What may be shown at the caret, the likeliest first and no text twice; at least one, perhaps empty.
 
-    They begin with different tokens and are read and decoded together. Cancelling, limits and errors are as for
+    They begin with different tokens and are read and decoded together; the first is watched. The rest is as for
     `complete`.
     """
     model = await engine.info()
     if not context.is_wanted and settings.eagerness < 1:
         return (_nothing(model.name, "unwanted"),)
-    started = time.perf_counter()
-    max_tokens = settings.max_tokens_line if context.extent == "line" else settings.max_tokens_block
-    prompt_format = format_of(model)
-    if not prompt_format.infills and re.search(r"\w", context.line_tail):
+    if not format_of(model).infills and re.search(r"\w", context.line_tail):
         # What such a model would say does not know the rest of the line, and so does not lead to it.
         return (_nothing(model.name, "suffix"),)
-    budget = budget_of(model, settings, max_tokens, context.snippets)
-    deadline = started + settings.time_limit_ms / 1000
-    rendering = render(context, prompt_format, engine.tokenize, budget, settings.layout)
+    # By the loop's clock, which is that of its time-outs.
+    deadline = asyncio.get_running_loop().time() + settings.time_limit_ms / 1000
+    started = time.perf_counter()
+    max_tokens = _max_tokens(context, settings)
     try:
-        prompt = await _before(deadline, rendering)
+        prompt = await _before(deadline, prompt_for(context, engine, settings))
     except asyncio.TimeoutError:
         return (_nothing(model.name, "time", _ms_since(started)),)
     if not prompt.ids:
@@ -97,43 +113,81 @@ async def candidates(
         instead=prompt.instead,
         heal=settings.healing,
         n_candidates=n_candidates,
+        yields=yields,
     )
-    said = await _generate(context, engine, prompt.ids, sampling, deadline)
+    said = await _generate(context, engine, prompt.ids, sampling, deadline, watch)
     found: dict[str, Completion] = {}
     for one in said:
         generated = time.perf_counter()
-        text = await _filtered(one.text, context)
-        confidence = chance(one.logprobs, one.text, text, context)
-        is_sure = confidence is None or confidence >= 1 - settings.eagerness
-        shown = (text if is_sure else "").replace("\n", context.line_ending)
-        if found and (not shown or shown in found):
+        seen = await judged(one.generation, context, settings)
+        if found and (not seen.text or seen.text in found):
             continue
-        found[shown] = Completion(
-            shown,
+        found[seen.text] = Completion(
+            seen.text,
             one.text,
+            one.generation,
             model.name,
             prompt.instead_layout if one.usage.took_instead else prompt.layout,
             one.usage,
-            confidence,
+            seen.confidence,
             prompt_ms,
             _ms_since(generated),
-            n_replaced(text, context) if is_sure else 0,
-            unread=prompt.ids if one.usage.took_instead else (),
+            seen.n_replaced,
+            prompt.ids if one.usage.took_instead else (),
         )
     if len(found) > 1:
         found.pop("", None)
     return tuple(found.values())
 
 
-async def _filtered(generation: str, context: CompletionContext) -> str:
-    """As `filtered`, which reads a long document again for up to 0.1 s: in a thread, so that others are answered."""
+class Shown(NamedTuple):
+    """What of a generation may be shown at a caret."""
+
+    text: str
+    """Perhaps nothing; with the document's own line endings."""
+    confidence: float | None
+    n_replaced: int = 0
+    """As in `Completion`."""
+
+
+def shown(said: Generation, context: CompletionContext, settings: CompletionSettings) -> Shown:
+    """What of a generation may be shown at this caret, wherever it was made."""
+    text = filtered(finished(said, context), context)
+    confidence = chance(said.logprobs, said.text, text, context)
+    if confidence is not None and confidence < 1 - settings.eagerness:
+        return Shown("", confidence)
+    return Shown(text.replace("\n", context.line_ending), confidence, n_replaced(text, context))
+
+
+async def judged(
+    said: Generation, context: CompletionContext, settings: CompletionSettings
+) -> Shown:
+    """As `shown`, which reads a long document again for up to 0.1 s: in a thread, so that others are answered."""
     if len(context.document.lines) < _LONG_LINES:
-        return filtered(generation, context)
-    return await asyncio.to_thread(filtered, generation, context)
+        return shown(said, context, settings)
+    return await asyncio.to_thread(shown, said, context, settings)
 
 
 _LONG_LINES = 800
 """To parse as many takes 10 ms; a thread takes 0.1 ms itself."""
+
+
+def finished(said: Generation, context: CompletionContext) -> str:
+    """What of a generation is whole: the time limit may have come in the middle of a word or, in a block, of a line."""
+    if said.stop_reason != "time":
+        return said.text
+    if context.extent == "block" and "\n" in said.text.lstrip():
+        return said.text[: said.text.rfind("\n")]
+    return _UNFINISHED_WORD.sub("", said.text)
+
+
+async def prompt_for(
+    context: CompletionContext, engine: Engine, settings: CompletionSettings
+) -> Prompt:
+    """The prompt that `complete` gives the engine. Errors are as for `complete`."""
+    model = await engine.info()
+    budget = budget_of(model, settings, _max_tokens(context, settings), context.snippets)
+    return await render(context, format_of(model), engine.tokenize, budget, settings.layout)
 
 
 async def warm(engine: Engine, prompt: Sequence[int]) -> None:
@@ -147,6 +201,11 @@ async def warm(engine: Engine, prompt: Sequence[int]) -> None:
             pass
 
 
+def _max_tokens(context: CompletionContext, settings: CompletionSettings) -> int:
+    return settings.max_tokens_line if context.extent == "line" else settings.max_tokens_block
+
+
+_UNFINISHED_WORD = re.compile(r"\w+\Z")
 _COPYING = {"auto": None, "on": True, "off": False}
 
 
@@ -165,6 +224,10 @@ class _Said:
         self.text += piece.text
         self.usage = piece.usage
 
+    @property
+    def generation(self) -> Generation:
+        return Generation(self.text, tuple(self.logprobs), self.usage.stop_reason)
+
     def ended(self, reason: StopReason) -> None:
         self.usage = replace(self.usage, stop_reason=reason)
 
@@ -175,6 +238,7 @@ async def _generate(
     prompt_ids: Sequence[int],
     sampling: Sampling,
     deadline: float,
+    watch: Watch | None,
 ) -> list[_Said]:
     """The generations up to where they stop being useful, and their cost."""
     said = [_Said() for _ in range(sampling.n_candidates)]
@@ -187,6 +251,8 @@ async def _generate(
                 continue  # It goes on past what is needed while the others run.
             one = said[piece.candidate_idx]
             one.take(piece)
+            if watch and piece.candidate_idx == 0:
+                watch(one.text)
             reason = one.usage.stop_reason or stop_reason(one.text, context)
             if reason:
                 one.ended(reason)
@@ -206,12 +272,13 @@ def _end(said: Sequence[_Said], running: Iterable[int], reason: StopReason) -> N
 
 
 async def _before(deadline: float, coming: Awaitable[T]) -> T:
-    return await asyncio.wait_for(coming, max(0.0, deadline - time.perf_counter()))
+    return await asyncio.wait_for(coming, max(0.0, deadline - asyncio.get_running_loop().time()))
 
 
 def _nothing(model: str, reason: StopReason, prompt_ms: float = 0.0) -> Completion:
+    said = Generation(stop_reason=reason)
     usage = Usage(stop_reason=reason)
-    return Completion("", "", model, "spm", usage, None, prompt_ms, filter_ms=0.0)
+    return Completion("", "", said, model, "spm", usage, None, prompt_ms, filter_ms=0.0)
 
 
 def _ms_since(started: float) -> float:

@@ -71,9 +71,13 @@ class CompletionSettings:
     enabled: bool = True
     """Whether completions are offered."""
     debounce_ms: int = 20
-    """Rest after a key before the model is asked. A request made by hand never waits."""
+    """Least rest after a key before the model is asked. It is longer, up to 150 ms, where answers take longer than the
+    next key. A request made by hand never waits."""
     time_limit_ms: int = 5000
     """Time after which what is there is shown, or nothing."""
+    ahead: bool = True
+    """Whether the model works while nobody waits: on what comes after the completion that is shown, once for each,
+    and on reading a file that was opened or left for a moment. A request never waits for it."""
     eagerness: float = 0.8
     """From quiet to eager, 0 to 1: shown unasked is what is estimated to be right up to its line's end with a
     probability of at least 1 − eagerness. 1 shows all, also where the caret leaves no room for a text.

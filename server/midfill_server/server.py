@@ -17,6 +17,7 @@ from pygls.protocol import LanguageServerProtocol
 from pygls.protocol.language_server import lsp_method
 
 from midfill.version import __version__
+from midfill_server.answering import read_when_idle, take_edit
 from midfill_server.convert import (
     ACCEPTED_COMMAND,
     from_lsp_changes,
@@ -56,6 +57,7 @@ class DocumentProtocol(LanguageServerProtocol):
     def lsp_text_document__did_open(self, params: lsp.DidOpenTextDocumentParams) -> None:
         """Take a document."""
         self._server.session.open(from_lsp_document(params.text_document))
+        read_when_idle(self._server.session, params.text_document.uri)
 
     @lsp_method(lsp.TEXT_DOCUMENT_DID_CHANGE)
     def lsp_text_document__did_change(self, params: lsp.DidChangeTextDocumentParams) -> None:
@@ -63,6 +65,7 @@ class DocumentProtocol(LanguageServerProtocol):
         document = params.text_document
         changes = from_lsp_changes(params.content_changes)
         self._server.session.edit(document.uri, changes, document.version)
+        take_edit(self._server.session, document.uri)
 
     @lsp_method(lsp.TEXT_DOCUMENT_DID_CLOSE)
     def lsp_text_document__did_close(self, params: lsp.DidCloseTextDocumentParams) -> None:

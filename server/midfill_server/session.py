@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 
+from midfill.cache import CompletionCache
 from midfill.engine import Engine, Role
 from midfill.errors import MidfillError
 from midfill.formats import limits_of
 from midfill.settings import EngineSettings, InstructSettings, Settings
 from midfill.syntax import Syntax
 from midfill.text import Document, Edit, Encoding
+from midfill_server.pace import Pace
 from midfill_server.scheduler import Scheduler
 from midfill_server.trees import Trees
 
@@ -50,6 +52,14 @@ class Session:
     encoding: Encoding = "utf-16"
     documents: dict[str, Document] = field(default_factory=dict)
     scheduler: Scheduler = field(default_factory=Scheduler)
+    cache: CompletionCache = field(default_factory=CompletionCache)
+    pace: Pace = field(default_factory=Pace)
+    carets: dict[str, int] = field(default_factory=dict)
+    """Where in a document was asked last, in characters from its end: what is typed there does not change it."""
+    read: dict[str, Hashable] = field(default_factory=dict)
+    """The text around the caret that the engine has read last, by document."""
+    tried: dict[str, Hashable] = field(default_factory=dict)
+    """The text around the caret for which a completion was last computed ahead, by document."""
     problems: list[str] = field(default_factory=list)
     """Settings that had no meaning, a sentence each, to be told once."""
     trouble: str = ""
@@ -84,6 +94,9 @@ class Session:
         self.documents.pop(uri, None)
         self.trees.forget(uri)
         self.explained.pop(uri, None)
+        self.carets.pop(uri, None)
+        self.read.pop(uri, None)
+        self.tried.pop(uri, None)
         self.scheduler.supersede(uri)
         self.scheduler.supersede(instruct_key(uri))
 

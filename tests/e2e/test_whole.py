@@ -119,7 +119,9 @@ def test_a_killed_host_costs_one_empty_answer(state_dir: Path) -> None:
         assert client.request("workspace/unheardOf", {})["error"]
         host.kill()
         assert client.answer(request)["result"]["items"] == []
-        assert client.ghost(line, column)
+        # In another document, since here it is known what the model says.
+        client.open(SOURCE, uri="file:///other.py")
+        assert client.ghost(line, column, uri="file:///other.py")
         (state,) = state_dir.glob("*.json")
         successor = psutil.Process(json.loads(state.read_text())["pid"])
         assert successor.pid != host.pid

@@ -161,6 +161,25 @@ def test_the_latest_request_for_a_document_wins(state_dir: Path) -> None:
         assert sorted(client.answered) == sorted({*client.answered})
 
 
+def test_what_was_shown_is_typed_through_with_nothing_evaluated(state_dir: Path) -> None:
+    model = "fake:text=first %2B second"
+    with LspClient("--model", model, "--log-level", "debug", state_dir=state_dir) as client:
+        client.initialize(options={"completion": {"ahead": False}})
+        client.open("x = ")
+        typed = "first + "
+        for n_typed in range(len(typed)):
+            (item,) = client.answer(client.ask(0, 4 + n_typed, by_hand=False))["result"]["items"]
+            assert item["insertText"] == "first + second"[n_typed:]
+            place = {"line": 0, "character": 4 + n_typed}
+            edit = {"range": {"start": place, "end": place}, "text": typed[n_typed]}
+            client.change(2 + n_typed, edit)
+        client.close()
+    lines = [line for line in client.stderr.splitlines() if b" evaluated" in line]
+    assert len(lines) == len(typed)
+    assert b"from the model" in lines[0]
+    assert all(b"from the cache, 0 evaluated" in line for line in lines[1:])
+
+
 def test_requests_for_two_documents_do_not_disturb_each_other(state_dir: Path) -> None:
     with LspClient("--model", "fake:text=answer&piece_delay_s=0.5", state_dir=state_dir) as client:
         client.initialize(options={"completion": {"timeLimitMs": 3_600_000}})

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import traceback
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lsprotocol import types as lsp
 
-from midfill.complete import Completion, complete, warm
-from midfill.context import gather
 from midfill.errors import MidfillError
+from midfill_server.answering import AskedBy, Found, answer
 from midfill_server.convert import (
     from_lsp_position,
     to_lsp_completion,
@@ -31,10 +28,11 @@ async def inline_completion(
 ) -> lsp.InlineCompletionList:
     """Answer `textDocument/inlineCompletion`; an empty list where there is nothing to show."""
     by_hand = params.context.trigger_kind == lsp.InlineCompletionTriggerKind.Invoked
-    answer = await _answer(ls, params.text_document.uri, params.position, by_hand)
-    if answer is None:
+    asked_by: AskedBy = "hand" if by_hand else "typing"
+    shown = await _answer(ls, params.text_document.uri, params.position, asked_by)
+    if shown is None:
         return lsp.InlineCompletionList([])
-    snapshot, offset, request_id, found = answer
+    snapshot, offset, request_id, found = shown
     item = to_lsp_inline_completion(
         snapshot.document, offset, found.text, snapshot.encoding, request_id, found.n_replaced
     )
@@ -49,10 +47,10 @@ async def completion(ls: MidfillServer, params: lsp.CompletionParams) -> lsp.Com
     features = ls.client_capabilities.text_document
     if features and features.inline_completion:
         return lsp.CompletionList(is_incomplete=False, items=[])
-    answer = await _answer(ls, params.text_document.uri, params.position, by_hand=False)
-    if answer is None:
+    shown = await _answer(ls, params.text_document.uri, params.position, "list")
+    if shown is None:
         return lsp.CompletionList(is_incomplete=True, items=[])
-    snapshot, offset, request_id, found = answer
+    snapshot, offset, request_id, found = shown
     item = to_lsp_completion(
         snapshot.document, offset, found.text, snapshot.encoding, request_id, found.n_replaced
     )
@@ -61,8 +59,8 @@ async def completion(ls: MidfillServer, params: lsp.CompletionParams) -> lsp.Com
 
 
 async def _answer(
-    ls: MidfillServer, uri: str, position: lsp.Position, by_hand: bool
-) -> tuple[Snapshot, int, str, Completion] | None:
+    ls: MidfillServer, uri: str, position: lsp.Position, asked_by: AskedBy
+) -> tuple[Snapshot, int, str, Found] | None:
     """Snapshot, offset, request id and a completion that has a text, or None with one line in the log."""
     request_id = ls.session.request_id()
     try:
@@ -76,9 +74,7 @@ async def _answer(
         return None
     offset = snapshot.document.offset(from_lsp_position(position), snapshot.encoding)
     try:
-        found = await ls.session.scheduler.latest(
-            uri, lambda: _completed(snapshot, offset, by_hand)
-        )
+        found = await answer(ls.session, snapshot, offset, asked_by)
     except MidfillError as error:
         logger.warning("%s: nothing, %s", request_id, error)
         return None
@@ -90,22 +86,10 @@ async def _answer(
         )
         logger.error("%s: nothing, a defect: %s in %s", request_id, type(error).__name__, places)
         return None
-    if found is not None and found.unread:
-        # The caret has jumped; what will be typed here is to find its layout read.
-        ls.session.scheduler.meanwhile(uri, warm(snapshot.engine, found.unread))
-    if found is None or not found.text:
-        why = found.usage.stop_reason if found else "a later request took its place"
+    if not found or not found[0].text:
+        why = found[0].usage.stop_reason if found else "it was overtaken, or took too long"
         logger.debug("%s: nothing, %s", request_id, why)
         return None
-    return snapshot, offset, request_id, found
-
-
-async def _completed(snapshot: Snapshot, offset: int, by_hand: bool) -> Completion:
-    settings = snapshot.settings.completion
-    if by_hand:
-        # Who asks wants to see what there is.
-        settings = replace(settings, eagerness=1.0)
-    else:
-        await asyncio.sleep(settings.debounce_ms / 1000)
-    context = gather(snapshot.document, offset, snapshot.syntax)
-    return await complete(context, snapshot.engine, settings)
+    evaluated = found[0].usage.tokens_evaluated
+    logger.debug("%s: from the %s, %d evaluated", request_id, found[0].source, evaluated)
+    return snapshot, offset, request_id, found[0]

@@ -1,0 +1,338 @@
+"""A completion from the request to its text: from the cache, from what the engine says already, or from the engine.
+
+And what is done for the next request while nobody waits: the completion after this one is read and computed as if it
+had been taken; a document that was opened, or left for a moment, is read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from midfill.ahead import as_if_taken
+from midfill.complete import Completion, candidates, judged, prompt_for, warm
+from midfill.context import CompletionContext, gather
+from midfill.engine import Usage
+from midfill.errors import MidfillError
+from midfill.generation import Generation
+from midfill.settings import CompletionSettings
+from midfill.text import Document
+from midfill_server.scheduler import Run, Superseded, Turn, Work
+from midfill_server.session import Session, Snapshot
+
+logger = logging.getLogger(__name__)
+
+AskedBy = Literal["typing", "hand", "list"]
+"""A key, which wants ghost text if there is some; a person, who waits; or a client for its list of completions."""
+
+LOAD_LIMIT_S = {"typing": 10.0, "hand": 60.0, "list": 0.2}
+"""How long a request waits for a model that is being loaded. Ghost text that is late disturbs nobody, and no client
+asks again by itself; a list stays empty meanwhile in some clients."""
+LIST_LIMIT_S = 0.25
+"""How long a list waits for the engine: some clients show none before every server has answered. What is said later is
+there with the next key."""
+AFTER_ANSWER_S = 0.002
+"""What is done ahead begins so long after the answer, which is written meanwhile."""
+SLACK_S = 1.0
+"""What an engine may take beyond the time limit, which it is to keep itself, before it is given up."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is to be shown, and where it came from."""
+
+    text: str
+    """Empty: nothing."""
+    said: Generation
+    n_replaced: int = 0
+    source: Literal["model", "cache", "run"] = "cache"
+    """Whether the engine was asked, or had been before: then it is `cache`, or `run` while it still spoke."""
+    usage: Usage = field(default_factory=Usage)
+    """What the engine has spent on this request."""
+    unread: tuple[int, ...] = ()
+    """As in `Completion`."""
+
+
+async def answer(
+    session: Session,
+    snapshot: Snapshot,
+    offset: int,
+    asked_by: AskedBy,
+    n_candidates: int = 1,
+    live: Document | None = None,
+) -> tuple[Found, ...]:
+    """What to show at a caret, the likeliest first; nothing if a later request took its place or it no longer fits.
+
+    `live` is the document as it is, where that of the snapshot is only assumed. Cancelling leaves the engine at work
+    for a moment: see `scheduler`.
+
+    Raises:
+        EngineError, ModelError: as for `complete`.
+    """
+    context = _context(snapshot, offset)
+    uri = snapshot.document.uri
+    if live is None:
+        session.carets[uri] = len(snapshot.document.text) - offset
+    try:
+        with session.scheduler.turn(uri) as turn:
+            found = await _found(session, snapshot, context, asked_by, n_candidates, turn)
+    except Superseded:
+        return ()
+    if not found or not _holds(session, snapshot, live or snapshot.document):
+        return ()
+    _later(lambda: _go_ahead(session, snapshot, context, found[0]))
+    return found
+
+
+def take_edit(session: Session, uri: str) -> None:
+    """A document was edited: stop what no longer fits it."""
+    if document := session.documents.get(uri):
+        session.pace.key(_now_s())
+        session.scheduler.edited(document)
+        read_when_idle(session, uri)
+
+
+def read_when_idle(session: Session, uri: str) -> None:
+    """Let the engine read what the next request in a document will need, when nothing has happened for a while."""
+
+    def read() -> None:
+        snapshot = None if session.ended else session.snapshot(uri)
+        if snapshot is None or not _may_go_ahead(snapshot):
+            return
+        end = len(snapshot.document.text)
+        back = session.carets.get(uri)
+        offset = max(0, end - (back or 0))
+        context = _context(snapshot, offset)
+        if session.read.get(uri) != _around(context):
+            work = _reading(session, snapshot, context, is_opened=back is None)
+            session.scheduler.ahead(uri, context, work)
+
+    session.scheduler.when_idle(lambda: _quietly(read))
+
+
+async def _found(
+    session: Session,
+    snapshot: Snapshot,
+    context: CompletionContext,
+    asked_by: AskedBy,
+    n_candidates: int,
+    turn: Turn,
+) -> tuple[Found, ...]:
+    settings = snapshot.settings.completion
+    if asked_by == "hand":
+        # Who asks wants to see what there is.
+        settings = _showing_all(settings)
+    run = session.scheduler.run(snapshot.document.uri)
+    follows = run is not None and run.follows(context)
+    if n_candidates == 1 and (known := await _known(session, snapshot, context, settings)):
+        if run and not run.is_ahead and not follows:
+            run.cancel()
+        return (known,)
+    if run and follows and n_candidates == 1:
+        if not await _ended(turn, run, snapshot, asked_by):
+            return ()
+        if known := await _known(session, snapshot, context, settings):
+            return (replace(known, source="run"),)
+    elif run:
+        run.cancel()
+    if asked_by != "hand":
+        await turn.rest(session.pace.rest_ms(settings.debounce_ms) / 1000)
+    run = await turn.begin(context, _completing(session, snapshot, context, settings, n_candidates))
+    if not await _ended(turn, run, snapshot, asked_by) or run.task.cancelled():
+        return ()
+    return tuple(
+        Found(one.text, one.said, one.n_replaced, "model", one.usage, one.unread)
+        for one in run.task.result()
+    )
+
+
+async def _ended(turn: Turn, run: Run, snapshot: Snapshot, asked_by: AskedBy) -> bool:
+    limit_s = snapshot.settings.completion.time_limit_ms / 1000 + SLACK_S
+    if asked_by == "list":
+        limit_s = min(limit_s, LIST_LIMIT_S)
+    if await turn.wait(run, LOAD_LIMIT_S[asked_by], limit_s):
+        return True
+    if run.loaded.is_set() and asked_by != "list":
+        run.cancel()
+    return False
+
+
+async def _known(
+    session: Session,
+    snapshot: Snapshot,
+    context: CompletionContext,
+    settings: CompletionSettings,
+) -> Found | None:
+    """What was said before and still fits; with an empty text where the model has nothing to say here."""
+    hits = session.cache.hits(context, _variant(snapshot), _now_s())
+    for hit in hits:
+        before = hit.said.confidence_before
+        # What was shown stays, also where the next line is less sure than the first.
+        was_shown = before is None or before >= 1 - settings.eagerness
+        judged_by = _showing_all(settings) if was_shown else settings
+        here = replace(context, extent=hit.extent) if hit.extent != context.extent else context
+        seen = await judged(hit.left, here, judged_by)
+        if seen.text:
+            return Found(seen.text, hit.left, seen.n_replaced)
+    if any(hit.ends_here(context.extent) for hit in hits):
+        return Found("", hits[0].left)
+    return None
+
+
+def _completing(
+    session: Session,
+    snapshot: Snapshot,
+    context: CompletionContext,
+    settings: CompletionSettings,
+    n_candidates: int = 1,
+    *,
+    yields: bool = False,
+) -> Work:
+    async def work(run: Run) -> tuple[Completion, ...]:
+        await snapshot.engine.info()
+        run.loaded.set()
+        if not yields:
+            session.read[snapshot.document.uri] = _around(context)
+        started_s = _now_s()
+
+        def watch(text: str) -> None:
+            run.text = text
+
+        found = await candidates(
+            context, snapshot.engine, settings, n_candidates, watch=watch, yields=yields
+        )
+        if not yields:
+            session.pace.answered((_now_s() - started_s) * 1000)
+        for one in found:
+            _keep(session, snapshot, context, one)
+        return found
+
+    return work
+
+
+def _reading(
+    session: Session, snapshot: Snapshot, context: CompletionContext, *, is_opened: bool
+) -> Work:
+    async def work(run: Run) -> tuple[Completion, ...]:
+        engine, settings = snapshot.engine, snapshot.settings.completion
+        await engine.info()
+        run.loaded.set()
+        if is_opened:
+            # Nobody knows where the caret will be. Read from its beginning, a file is a beginning of every prompt
+            # that has the prefix first, as long as it is so short that the window begins with it.
+            settings = replace(settings, layout="psm") if settings.layout == "auto" else settings
+        prompt = await prompt_for(context, engine, settings)
+        if not is_opened or (prompt.layout == "psm" and not prompt.left_out):
+            await warm(engine, prompt.ids)
+            session.read[snapshot.document.uri] = _around(context)
+        return ()
+
+    return work
+
+
+def _go_ahead(
+    session: Session, snapshot: Snapshot, context: CompletionContext, found: Found
+) -> None:
+    """Begin what the next request will need."""
+    uri = snapshot.document.uri
+    if not _may_go_ahead(snapshot) or session.ended or session.snapshot(uri) is None:
+        return
+    read_when_idle(session, uri)
+    taken = None
+    if found.text:
+        taken = as_if_taken(context, found.said, found.text, found.n_replaced)
+    if taken is not None and _is_tried(session, snapshot, taken):
+        taken = None
+    if taken is None and not found.unread:
+        return
+
+    async def work(run: Run) -> tuple[Completion, ...]:
+        if found.unread:
+            # The caret has jumped; what will be typed here is to find its layout read.
+            run.loaded.set()
+            await warm(snapshot.engine, found.unread)
+        if taken is None:
+            return ()
+        settings = _showing_all(snapshot.settings.completion)
+        after = _completing(session, snapshot, taken, settings, yields=True)
+        return await after(run)
+
+    session.scheduler.ahead(uri, taken or context, work)
+
+
+def _later(action: Callable[[], None]) -> None:
+    """After an answer is on its way: what is done ahead parses the document as it would be."""
+    asyncio.get_running_loop().call_later(AFTER_ANSWER_S, _quietly, action)
+
+
+def _quietly(action: Callable[[], None]) -> None:
+    try:
+        action()
+    except MidfillError:
+        pass  # Who asks for a completion is told.
+    except Exception as error:
+        # The message is left out: it may quote the user's code.
+        logger.error("a defect, while nobody waits: %s", type(error).__name__)
+
+
+def _is_tried(session: Session, snapshot: Snapshot, taken: CompletionContext) -> bool:
+    """Whether the request was made ahead before: once for each text that is shown, and it is told that by its place."""
+    uri = snapshot.document.uri
+    tried = session.tried.get(uri)
+    session.tried[uri] = _around(taken)
+    hits = session.cache.hits(taken, _variant(snapshot), _now_s())
+    is_known = any(not hit.n_typed or hit.left.text.strip() for hit in hits)
+    return is_known or tried == _around(taken)
+
+
+def _keep(
+    session: Session, snapshot: Snapshot, context: CompletionContext, found: Completion
+) -> None:
+    variant, now_s = _variant(snapshot), _now_s()
+    said = replace(found.said, confidence_before=found.confidence)
+    session.cache.put(context, variant, said, now_s)
+    text = found.text.replace(context.line_ending, "\n")
+    if not found.said.text.startswith(text):
+        # A filter has added to it. What follows it is not known.
+        session.cache.put(context, variant, replace(said, text=text, stop_reason="budget"), now_s)
+
+
+def _holds(session: Session, snapshot: Snapshot, live: Document) -> bool:
+    """Whether an answer may still be given: the document is the very one that was asked about."""
+    now = session.snapshot(live.uri)
+    return (
+        now is not None
+        and now.document is live
+        and now.engine is snapshot.engine
+        and now.settings.completion.enabled
+    )
+
+
+def _context(snapshot: Snapshot, offset: int) -> CompletionContext:
+    return gather(snapshot.document, offset, snapshot.syntax)
+
+
+def _showing_all(settings: CompletionSettings) -> CompletionSettings:
+    return replace(settings, eagerness=1.0)
+
+
+def _may_go_ahead(snapshot: Snapshot) -> bool:
+    return snapshot.settings.completion.enabled and snapshot.settings.completion.ahead
+
+
+def _variant(snapshot: Snapshot) -> Hashable:
+    """What a generation depends on besides the text around the caret."""
+    document = snapshot.document
+    settings = replace(_showing_all(snapshot.settings.completion), debounce_ms=0, time_limit_ms=0)
+    return document.uri, document.language, snapshot.settings.engine, settings
+
+
+def _around(context: CompletionContext) -> Hashable:
+    return hash((context.prefix, context.suffix))
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
