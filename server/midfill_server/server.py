@@ -1,19 +1,21 @@
 """The language server: which message goes where. It holds no state (that is `Session`) and no logic.
 
-pygls is used for framing, dispatch and capabilities. Its document store is not: it splits lines where the
+pygls is used for dispatch and capabilities, with the framing and the errors of `protocol`. Its document store is not: it splits lines where the
 protocol does not (a form feed moves every later line) and takes 2 ms for an edit in a long file, so the
 handlers of the document notifications are replaced by ours.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import socket
+import sys
 from collections.abc import Callable
 from typing import Any
 
 from lsprotocol import types as lsp
 from pygls.lsp.server import LanguageServer
-from pygls.protocol import LanguageServerProtocol
 from pygls.protocol.language_server import lsp_method
 
 from midfill.version import __version__
@@ -25,6 +27,7 @@ from midfill_server.convert import (
 )
 from midfill_server.features.completion import completion, inline_completion
 from midfill_server.options import settings_from_client
+from midfill_server.protocol import StrictProtocol, serve
 from midfill_server.session import Session
 
 logger = logging.getLogger(__name__)
@@ -33,9 +36,32 @@ logger = logging.getLogger(__name__)
 class MidfillServer(LanguageServer):
     """pygls' server, with our session beside it and without its pop-ups."""
 
+    protocol: DocumentProtocol
+
     def __init__(self, session: Session) -> None:
         super().__init__("midfill", __version__, protocol_cls=DocumentProtocol)
         self.session = session
+
+    def serve_stdio(self) -> None:
+        """Serve the editor at the other end of standard input and output until it leaves."""
+        with (
+            # Read without Python's buffer: its lock, held by a reading thread, breaks the end of the process.
+            open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as source,
+            open(sys.stdout.fileno(), "wb", closefd=False) as sink,
+        ):
+
+            def write(data: bytes) -> None:
+                sink.write(data)
+                sink.flush()
+
+            asyncio.run(serve(self.protocol, source.read, write))
+
+    def serve_tcp(self, host: str, port: int) -> None:
+        """Listen there, and serve the first editor that connects until it leaves."""
+        with socket.create_server((host, port)) as listener:
+            connection, _ = listener.accept()
+        with connection:
+            asyncio.run(serve(self.protocol, connection.recv, connection.sendall))
 
     def tell(self, sentence: str, kind: lsp.MessageType = lsp.MessageType.Warning) -> None:
         """Show a sentence to the user."""
@@ -46,7 +72,7 @@ class MidfillServer(LanguageServer):
         logger.error("a message could not be handled: %s", type(error).__name__)
 
 
-class DocumentProtocol(LanguageServerProtocol):
+class DocumentProtocol(StrictProtocol):
     """The protocol with our own document store."""
 
     _server: MidfillServer

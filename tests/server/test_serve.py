@@ -111,22 +111,6 @@ def test_an_option_without_meaning_is_told_once_and_the_rest_holds(client: LspCl
     assert client.notifications.empty()
 
 
-@pytest.mark.parametrize(
-    ("method", "params", "code"),
-    [
-        pytest.param("textDocument/unheardOf", {}, -32601, id="unknown-method"),
-        pytest.param("workspace/executeCommand", {"command": "rm"}, -32602, id="unknown-command"),
-    ],
-)
-def test_a_bad_request_gets_the_specifications_error(
-    client: LspClient, method: str, params: Any, code: int
-) -> None:
-    client.initialize()
-    assert client.request(method, params)["error"]["code"] == code
-    client.open("first = alpha(1)\nsecond = alpha")
-    assert client.ghost(1, 14) == "(1)"
-
-
 def test_the_latest_request_for_a_document_wins(state_dir: Path) -> None:
     with LspClient("--model", SLOW, state_dir=state_dir) as client:
         # No time limit, so that nothing but a later request or a cancel ends one.
