@@ -133,7 +133,9 @@ class LspClient:
         """Ask without waiting; the request's id is returned."""
         self._next_id += 1
         self._answers[self._next_id] = queue.Queue()
-        self._write({"jsonrpc": "2.0", "id": self._next_id, "method": method, "params": params})
+        self.send_message(
+            {"jsonrpc": "2.0", "id": self._next_id, "method": method, "params": params}
+        )
         return self._next_id
 
     def answer(self, request_id: int) -> dict[str, Any]:
@@ -142,7 +144,7 @@ class LspClient:
 
     def notify(self, method: str, params: Any) -> None:
         """Tell the server something."""
-        self._write({"jsonrpc": "2.0", "method": method, "params": params})
+        self.send_message({"jsonrpc": "2.0", "method": method, "params": params})
 
     def close(self) -> int:
         """Shut the server down as an editor does; its exit status is returned."""
@@ -157,7 +159,8 @@ class LspClient:
             self.process.stdin.write(data)
             self.process.stdin.flush()
 
-    def _write(self, message: dict[str, Any]) -> None:
+    def send_message(self, message: dict[str, Any]) -> None:
+        """Send a whole message."""
         body = json.dumps(message).encode()
         self.write(b"Content-Length: %d\r\n\r\n" % len(body) + body)
 
@@ -174,10 +177,10 @@ class LspClient:
                     length = int(header.split(b":")[1])
             message = json.loads(stream.read(length))
             if "method" in message and "id" in message:
-                self.requests.put(message)
                 if message["method"] in self.replies:
                     result = self.replies[message["method"]]
-                    self._write({"jsonrpc": "2.0", "id": message["id"], "result": result})
+                    self.send_message({"jsonrpc": "2.0", "id": message["id"], "result": result})
+                self.requests.put(message)
             elif "method" in message:
                 self.notifications.put(message)
             elif message["id"] not in self._answers:

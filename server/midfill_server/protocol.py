@@ -2,8 +2,8 @@
 
 pygls 2.1 leaves some requests without an answer: those whose parameters have the wrong shape, those after `shutdown`,
 and those with a key named "jsonrpc" somewhere inside. After a malformed header it hears nothing more, and a late
-answer to a request of ours that was given up is an error to it. All measured; here each has the answer that JSON-RPC 2.0
-and the protocol ("Response Message") ask for.
+answer to a request of ours that was given up is an error to it. All measured; here each has the answer that
+JSON-RPC 2.0 and the protocol ("Response Message") ask for.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from pygls.exceptions import (
     JsonRpcInternalError,
     JsonRpcInvalidParams,
     JsonRpcInvalidRequest,
-    JsonRpcMethodNotFound,
     JsonRpcParseError,
     JsonRpcRequestCancelled,
     JsonRpcServerNotInitialized,
@@ -33,6 +32,7 @@ from pygls.protocol import LanguageServerProtocol
 from pygls.protocol.json_rpc import JsonRPCNotification, JsonRPCRequestMessage
 from pygls.protocol.language_server import lsp_method
 
+from midfill_server.defects import described
 from midfill_server.framing import Frames
 
 logger = logging.getLogger(__name__)
@@ -127,8 +127,9 @@ class StrictProtocol(LanguageServerProtocol):
 
     def _answered(self, message: Mapping[str, Any]) -> None:
         """Take the client's answer to a request of ours, if anyone still waits for it."""
-        future = self._request_futures.pop(message.get("id"), None)
-        wanted = self._result_types.pop(message.get("id"), None)
+        msg_id = _id_of(message)
+        future = self._request_futures.pop(msg_id, None) if msg_id is not None else None
+        wanted = self._result_types.pop(msg_id, None) if msg_id is not None else None
         if not isinstance(future, Future) or future.done():
             return
         try:
@@ -157,7 +158,7 @@ class StrictProtocol(LanguageServerProtocol):
             self._refuse(msg_id, error)
         else:
             # The message is left out: it may quote the user's code, and an editor writes errors to its log.
-            logger.error("a request could not be answered: %s", type(error).__name__)
+            logger.error("a request could not be answered: %s", described(error))
             self._refuse(msg_id, JsonRpcInternalError(f"A defect: {type(error).__name__}"))
 
     @lsp_method(lsp.SHUTDOWN)
@@ -171,9 +172,10 @@ class StrictProtocol(LanguageServerProtocol):
         yield self.fm.features[lsp.SHUTDOWN], arguments, None
 
     @lsp_method(lsp.EXIT)
-    def lsp_exit(self, *arguments: Any) -> None:
+    def lsp_exit(self, *arguments: Any) -> Generator[Any, Any, None]:
         """Leave the loop."""
         self.left.set()
+        yield from ()
 
     async def settle(self) -> None:
         """Wait a moment for a `shutdown` that is still being answered."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import logging
+import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from midfill.engine import Engine
 from midfill.errors import MidfillError
@@ -13,6 +16,8 @@ from midfill.settings import Settings
 from midfill.syntax import Syntax, parse
 from midfill.text import Document, Edit, Encoding
 from midfill_server.scheduler import Scheduler
+from midfill_server.statistics import Statistics
+from midfill_server.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
@@ -29,25 +34,54 @@ class Snapshot:
     settings: Settings
     engine: Engine
 
+    def taken(self, entry: Edit) -> tuple[Snapshot, int]:
+        """The state as if an entry of the editor's own list had been taken, and the caret behind it."""
+        start = self.document.offset(entry.start, self.encoding)
+        document = self.document.edited([entry], self.document.version, self.encoding)
+        syntax = parse(document, self.syntax)
+        return replace(self, document=document, syntax=syntax), start + len(entry.text)
+
 
 @dataclass
 class Session:
     """What the server knows of one editor."""
 
     open_engine: OpenEngine
-    settings: Settings = field(default_factory=Settings)
+    command_line: Settings = field(default_factory=Settings)
+    """What the command line says; the editor's settings are laid over it."""
+    initialization: Any = None
+    """The editor's settings as `initialize` had them."""
+    configuration: Any = None
+    """The editor's settings as it told them last."""
+    settings: Settings = field(init=False)
+    """What all of these make together. A project's own are laid over it: see `settings_for`."""
+    workspace: Workspace = field(default_factory=Workspace)
+    statistics: Statistics = field(default_factory=Statistics)
     encoding: Encoding = "utf-16"
     documents: dict[str, Document] = field(default_factory=dict)
     scheduler: Scheduler = field(default_factory=Scheduler)
     problems: list[str] = field(default_factory=list)
-    """Settings that had no meaning, a sentence each, to be told once."""
+    """Settings that had no meaning, a sentence each, to be told."""
+    told: set[str] = field(default_factory=set)
+    """What has been told; nothing is told twice."""
     trouble: str = ""
     """Why no model can be used, in one sentence; empty while one can."""
+    model: str = ""
+    """The name of the model that is loaded."""
+    n_working: int = 0
+    """Requests that are being answered."""
+    started: bool = False
+    """Whether the editor has said that it is ready."""
     ended: bool = False
     """Whether the editor has said goodbye."""
     _trees: dict[str, tuple[Document, Syntax | None]] = field(default_factory=dict)
     _engine: Engine | None = None
+    _closing: set[asyncio.Future[None]] = field(default_factory=set)
+    _snoozed_until_s: float = 0.0
     _request_ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+
+    def __post_init__(self) -> None:
+        self.settings = self.command_line
 
     def open(self, document: Document) -> None:
         """Take a document that the editor opened."""
@@ -72,7 +106,38 @@ class Session:
         document = self.documents.get(uri)
         if document is None:
             return None
-        return Snapshot(document, self._tree(document), self.encoding, self.settings, self.engine)
+        settings = self.settings_for(document)
+        return Snapshot(document, self._tree(document), self.encoding, settings, self.engine)
+
+    def settings_for(self, document: Document) -> Settings:
+        """What holds for a document now: its project's own settings count, and whether the server rests."""
+        settings = self.workspace.settings_for(document.uri, document.language, self.settings)
+        if self.snoozed_for_s > 0:
+            return replace(settings, completion=replace(settings.completion, enabled=False))
+        return settings
+
+    def use(self, settings: Settings) -> None:
+        """Let new settings hold. If they ask for another engine, whatever runs on the old one is answered empty."""
+        before, self.settings = self.settings, settings
+        if (settings.engine, settings.instruct) == (before.engine, before.instruct):
+            return
+        self.trouble = self.model = ""
+        self.scheduler.stop()
+        if self._engine is not None:
+            engine, self._engine = self._engine, None
+            closing = asyncio.ensure_future(engine.close())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+
+    def snooze(self, seconds: float) -> None:
+        """Complete nothing for so long."""
+        self._snoozed_until_s = time.monotonic() + seconds
+        self.scheduler.stop()
+
+    @property
+    def snoozed_for_s(self) -> float:
+        """How long it rests from now on; 0 if it does not."""
+        return max(0.0, self._snoozed_until_s - time.monotonic())
 
     @property
     def engine(self) -> Engine:
@@ -83,11 +148,18 @@ class Session:
 
     async def warm_up(self) -> None:
         """Load the model behind the editor's back; what a person must mend stands in `trouble` afterwards."""
+        settings = self.settings
         try:
-            await self.engine.info()
+            name, trouble = (await self.engine.info()).name, ""
         except MidfillError as error:
-            # An engine that was closed while it loaded is no trouble: the editor is leaving.
-            self.trouble = "" if self.ended else str(error)
+            name, trouble = "", str(error)
+        # An engine that was closed while it loaded is no trouble: the editor is leaving, or wants another.
+        if not self.ended and settings.engine == self.settings.engine:
+            self.model, self.trouble = name, trouble
+
+    def loading(self) -> float | None:
+        """How much of the model is loaded, 0 to 1; None where that is not known."""
+        return self._engine.loading() if self._engine else None
 
     def request_id(self) -> str:
         """A name for one answer, told back when it is accepted."""
@@ -100,6 +172,8 @@ class Session:
         if self._engine is not None:
             engine, self._engine = self._engine, None
             await engine.close()
+        if self._closing:
+            await asyncio.wait(self._closing)
 
     def _tree(self, document: Document) -> Syntax | None:
         """The document's tree, made from that of an earlier version: a key then costs what it touched."""

@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -105,7 +104,9 @@ def test_completion_can_be_switched_off(client: LspClient) -> None:
 def test_an_option_without_meaning_is_told_once_and_the_rest_holds(client: LspClient) -> None:
     client.initialize(options={"completion": {"debounceMs": "soon", "enabled": False}})
     message = client.notifications.get(timeout=60)["params"]["message"]
-    assert message == ("Midfill: completion.debounceMs must be a whole number; 20 is used instead.")
+    assert message == (
+        "Midfill: completion.debounceMs must be a whole number from 0 to 10000; 20 is used instead."
+    )
     client.open("first = alpha(1)\nsecond = alpha")
     assert client.ghost(1, 14) == ""
     assert client.notifications.empty()
