@@ -21,8 +21,8 @@ class Within(NamedTuple):
 
 
 PROJECT = "project"
-"""Marks what a project's own `midfill.toml` may set. It comes with code that others wrote: so never what runs a program,
-loads a file, or says where code goes, and nothing that lasts beyond the project."""
+"""Marks what a project's own `midfill.toml` may set. It comes with code that others wrote: so never what runs a
+program, loads a file, or says where code goes, and nothing that lasts beyond the project."""
 
 
 @dataclass(frozen=True)

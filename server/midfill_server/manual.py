@@ -14,8 +14,8 @@ _HEAD = """\
 A setting comes from these, the later over the earlier:
 
 1. the command line of `midfill serve`;
-2. the editor: its `initializationOptions`, nested as the dots say, `{"completion": {"debounceMs": 20}}`, and then what it
-   answers to `workspace/configuration` for the section `midfill`, or sends with `workspace/didChangeConfiguration`;
+2. the editor: its `initializationOptions`, nested as the dots say, `{"completion": {"debounceMs": 20}}`, and then what
+   it answers to `workspace/configuration` for the section `midfill`, or sends with `workspace/didChangeConfiguration`;
 3. for the files of a project, a `midfill.toml` at the root of the workspace's folder:
 
    ```toml

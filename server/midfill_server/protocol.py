@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import json
 import logging
 import threading
@@ -29,7 +30,7 @@ from pygls.exceptions import (
     JsonRpcServerNotInitialized,
 )
 from pygls.protocol import LanguageServerProtocol
-from pygls.protocol.json_rpc import JsonRPCNotification, JsonRPCRequestMessage
+from pygls.protocol.json_rpc import JsonRPCNotification
 from pygls.protocol.language_server import lsp_method
 
 from midfill_server.defects import described
@@ -78,8 +79,7 @@ class StrictProtocol(LanguageServerProtocol):
         try:
             if "id" not in message:
                 if not self._shutdown or method == lsp.EXIT:
-                    typed = self._typed(message, JsonRPCNotification)
-                    self._handle_notification(method, typed.params)
+                    self._handle_notification(method, self._typed(message))
                 return
             msg_id = _id_of(message)
             if msg_id is None:
@@ -92,10 +92,10 @@ class StrictProtocol(LanguageServerProtocol):
                 return
             self._check_life(method)
             self._get_handler(method)
-            typed = self._typed(message, JsonRPCRequestMessage)
+            params = self._typed(message)
             if method == lsp.SHUTDOWN:
                 self._shutdown = True
-            self._handle_request(msg_id, method, typed.params)
+            self._handle_request(msg_id, method, params)
         except JsonRpcException as error:
             if "id" in message:
                 self._refuse(_id_of(message), error)
@@ -112,18 +112,22 @@ class StrictProtocol(LanguageServerProtocol):
         elif self._shutdown:
             raise JsonRpcInvalidRequest("The server is shutting down")
 
-    def _typed(self, message: dict[str, Any], otherwise: type[Any]) -> Any:
+    def _typed(self, message: dict[str, Any]) -> Any:
+        """The parameters, as lsprotocol's types; those of methods that it does not know have fields as they came."""
         wanted = self.get_message_type(message["method"])
         if wanted is None:
-            return self._converter.structure({"params": None, **message}, otherwise)
+            message, wanted = {"params": None, **message}, JsonRPCNotification
         try:
-            return self._converter.structure(message, wanted)
+            return self._params(message, wanted)
         except Exception:  # cattrs raises many kinds, and groups of them.
             with suppress(Exception):
                 # Where nothing is required, nothing may be written as null, or not at all.
                 if message.get("params") is None:
-                    return self._converter.structure({**message, "params": {}}, wanted)
+                    return self._params({**message, "params": {}}, wanted)
             raise JsonRpcInvalidParams("The parameters do not have the method's shape") from None
+
+    def _params(self, message: dict[str, Any], wanted: type[Any]) -> Any:
+        return self._converter.structure(message, wanted).params
 
     def _answered(self, message: Mapping[str, Any]) -> None:
         """Take the client's answer to a request of ours, if anyone still waits for it."""
@@ -160,6 +164,22 @@ class StrictProtocol(LanguageServerProtocol):
             # The message is left out: it may quote the user's code, and an editor writes errors to its log.
             logger.error("a request could not be answered: %s", described(error))
             self._refuse(msg_id, JsonRpcInternalError(f"A defect: {type(error).__name__}"))
+
+    @lsp_method(lsp.WORKSPACE_EXECUTE_COMMAND)
+    def lsp_workspace__execute_command(
+        self, params: lsp.ExecuteCommandParams
+    ) -> Generator[Any, Any, Any]:
+        """Run a command with the arguments as they came; what they have to be is for the command to say."""
+        command = self.fm.commands.get(params.command)
+        if command is None:
+            raise JsonRpcInvalidParams(f"There is no command {params.command}")
+        arguments = tuple(params.arguments or ())
+        try:
+            # pygls keeps the function, which takes the server first, within what it calls.
+            inspect.signature(command.func).bind(self._server, *arguments)
+        except TypeError as error:
+            raise JsonRpcInvalidParams(f"{params.command}: {error}") from None
+        return (yield command, arguments, None)
 
     @lsp_method(lsp.SHUTDOWN)
     def lsp_shutdown(self, *arguments: Any) -> Generator[Any, Any, None]:

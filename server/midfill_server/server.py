@@ -27,11 +27,8 @@ from midfill_server.convert import (
 )
 from midfill_server.defects import described
 from midfill_server.features import configuration, notices, workspace
-from midfill_server.features.completion import (
-    TRIGGER_CHARACTERS,
-    completion,
-    inline_completion,
-)
+from midfill_server.features.completion import completion, inline_completion
+from midfill_server.features.items import TRIGGER_CHARACTERS
 from midfill_server.features.status import StatusLight, snooze, status
 from midfill_server.features.workspace import ALL_FILES
 from midfill_server.protocol import StrictProtocol, serve

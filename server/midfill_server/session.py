@@ -15,9 +15,9 @@ from midfill.errors import MidfillError
 from midfill.settings import Settings
 from midfill.syntax import Syntax, parse
 from midfill.text import Document, Edit, Encoding
+from midfill_server.folders import Folders
 from midfill_server.scheduler import Scheduler
 from midfill_server.statistics import Statistics
-from midfill_server.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class Session:
     """The editor's settings as it told them last."""
     settings: Settings = field(init=False)
     """What all of these make together. A project's own are laid over it: see `settings_for`."""
-    workspace: Workspace = field(default_factory=Workspace)
+    folders: Folders = field(default_factory=Folders)
     statistics: Statistics = field(default_factory=Statistics)
     encoding: Encoding = "utf-16"
     documents: dict[str, Document] = field(default_factory=dict)
@@ -111,7 +111,7 @@ class Session:
 
     def settings_for(self, document: Document) -> Settings:
         """What holds for a document now: its project's own settings count, and whether the server rests."""
-        settings = self.workspace.settings_for(document.uri, document.language, self.settings)
+        settings = self.folders.settings_for(document.uri, document.language, self.settings)
         if self.snoozed_for_s > 0:
             return replace(settings, completion=replace(settings.completion, enabled=False))
         return settings

@@ -101,7 +101,7 @@ class Statistics:
             self.counts["kept" if offer.is_in(text) else "changed"] += 1
 
     def save(self, folder: Path) -> None:
-        """Add what was counted since the last time to the user's file. What cannot be written is lost, and only that."""
+        """Add what was counted since the last time to the user's file. What cannot be written waits for the next."""
         counts, bins = self.counts - self._saved[0], self.bins - self._saved[1]
         if not counts and not bins:
             return
@@ -130,7 +130,7 @@ def load(folder: Path) -> tuple[Counter[str], Counter[int]]:
 
 
 def report(counts: Mapping[str, int], bins: Mapping[int, int]) -> dict[str, Any]:
-    """The numbers that people ask for, for `--json` and the status command; None where there is nothing to divide by."""
+    """The numbers that people ask for; None where there is nothing to divide by."""
     read = counts.get("tokens_reused", 0) + counts.get("tokens_evaluated", 0)
     sources = {name.removeprefix("from_"): n for name, n in counts.items() if name[:5] == "from_"}
     offered = counts.get("offered", 0)

@@ -10,7 +10,7 @@ import pytest
 
 from lsp_client import TIMEOUT_S, LspClient
 
-PULLS = {"workspace": {"configuration": True}}
+PULLS: dict[str, Any] = {"workspace": {"configuration": True}}
 SLOW = "fake:text=slow&piece_delay_s=60"
 
 

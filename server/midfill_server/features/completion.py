@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lsprotocol import types as lsp
@@ -14,15 +13,10 @@ from lsprotocol import types as lsp
 from midfill.complete import Completion, candidates, warm
 from midfill.context import gather
 from midfill.errors import MidfillError
-from midfill_server.convert import (
-    from_lsp_position,
-    from_lsp_selection,
-    to_lsp_completion,
-    to_lsp_inline_completion,
-)
+from midfill_server.convert import from_lsp_position, from_lsp_selection
 from midfill_server.defects import described
+from midfill_server.features.items import Answer, inline_items, list_items
 from midfill_server.session import Snapshot
-from midfill_server.statistics import Offer
 
 if TYPE_CHECKING:
     from midfill_server.server import MidfillServer
@@ -30,23 +24,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-TRIGGER_CHARACTERS = (".", "(", "[", "{", "=", ",")
-"""Besides those of a word: where a line can be gone on with, and people pause (as `midfill demo` has it)."""
-
 LIST_TIME_LIMIT_S = 0.25
 """Some clients show no list before every server has answered. What is not there by then comes with the next key, as the
 list is said to be incomplete."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What may be shown, and the text that it was made for."""
-
-    snapshot: Snapshot
-    offset: int
-    request_id: str
-    found: tuple[Completion, ...]
-    """The likeliest first; none of them empty."""
 
 
 async def inline_completion(
@@ -57,22 +37,7 @@ async def inline_completion(
     by_hand = context.trigger_kind == lsp.InlineCompletionTriggerKind.Invoked
     selected = context.selected_completion_info
     answer = await _answer(ls, params.text_document.uri, params.position, by_hand, selected)
-    if answer is None:
-        return lsp.InlineCompletionList([])
-    snapshot, offset, before = answer.snapshot, answer.offset, ""
-    document, encoding = snapshot.document, snapshot.encoding
-    start = offset
-    if selected is not None:
-        # The editor shows what goes on from its own selected entry, if the text begins with that.
-        taken = from_lsp_selection(selected)
-        start, before = document.offset(taken.start, encoding), taken.text
-        offset = document.offset(taken.end, encoding)
-    items = [
-        to_lsp_inline_completion(
-            document, start, offset + each.n_replaced, before + each.text, encoding, request_id
-        )
-        for request_id, each in _offered(ls, answer, document.text[start:offset], before)
-    ]
+    items = inline_items(answer, selected, ls.session.statistics) if answer else []
     return lsp.InlineCompletionList(items)
 
 
@@ -95,36 +60,9 @@ async def completion(ls: MidfillServer, params: lsp.CompletionParams) -> lsp.Com
     except asyncio.CancelledError:
         answering.cancel()
         raise
+    items = list_items(answer, ls.session.statistics) if answer else []
     # What is right here may not be after the next key, so the client is to ask again.
-    return lsp.CompletionList(
-        is_incomplete=True,
-        items=[
-            to_lsp_completion(
-                answer.snapshot.document,
-                answer.offset,
-                answer.offset + each.n_replaced,
-                each.text,
-                answer.snapshot.encoding,
-                request_id,
-            )
-            for request_id, each in _offered(ls, answer, "", "")
-        ]
-        if answer
-        else [],
-    )
-
-
-def _offered(
-    ls: MidfillServer, answer: Answer, replaced: str, before: str
-) -> Iterator[tuple[str, Completion]]:
-    """Each text with a name, by which it is told back when it is taken."""
-    document = answer.snapshot.document
-    head = document.text[document.line_starts[document.line_of(answer.offset)] : answer.offset]
-    for idx, each in enumerate(answer.found):
-        request_id = f"{answer.request_id}.{idx}" if idx else answer.request_id
-        offer = Offer(document.uri, head.removesuffix(replaced) + before, each.text)
-        ls.session.statistics.offered(request_id, offer)
-        yield request_id, each
+    return lsp.CompletionList(is_incomplete=True, items=items)
 
 
 async def _answer(

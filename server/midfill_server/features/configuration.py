@@ -79,9 +79,7 @@ def apply(ls: MidfillServer) -> None:
 def tell_problems(ls: MidfillServer) -> None:
     """Tell each mistake in the settings once."""
     session = ls.session
-    for problem in dict.fromkeys(
-        (*session.problems, *session.workspace.problems(session.settings))
-    ):
+    for problem in dict.fromkeys((*session.problems, *session.folders.problems(session.settings))):
         if problem not in session.told:
             session.told.add(problem)
             ls.tell(problem)

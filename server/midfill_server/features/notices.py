@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+from pygls.exceptions import JsonRpcInvalidParams
 
 from midfill_server.statistics import KEPT_AFTER_S, Offer
 
@@ -29,14 +30,20 @@ def did_show(ls: MidfillServer, params: Any) -> None:
 
 def did_accept_in_part(ls: MidfillServer, params: Any) -> None:
     """`{item, acceptedLength}`: so many UTF-16 units of an item were taken so far."""
-    length = params.get("acceptedLength") if isinstance(params, Mapping) else None
+    length = getattr(params, "acceptedLength", None)
     request_id = _request_id(params)
     if request_id and type(length) is int and length > 0:
         ls.session.statistics.accepted_in_part(request_id, length)
 
 
-def accepted(ls: MidfillServer, request_id: str) -> None:
-    """Answer the command of an item that was taken whole."""
+def accepted(ls: MidfillServer, request_id: Any) -> None:
+    """Answer the command of an item that was taken whole.
+
+    Raises:
+        JsonRpcInvalidParams: the argument is no name of an item.
+    """
+    if not isinstance(request_id, str):
+        raise JsonRpcInvalidParams("Give the argument of the item's command.")
     logger.debug("%s was accepted", request_id)
     if offer := ls.session.statistics.accepted(request_id):
         asyncio.get_running_loop().call_later(KEPT_AFTER_S, _judge, ls, offer)
@@ -49,7 +56,7 @@ def _judge(ls: MidfillServer, offer: Offer) -> None:
 
 def _request_id(params: Any) -> str:
     try:
-        found = params["item"]["command"]["arguments"][0]
-    except (KeyError, IndexError, TypeError):
+        found = params.item.command.arguments[0]
+    except (AttributeError, IndexError, KeyError, TypeError):
         return ""
     return found if isinstance(found, str) else ""

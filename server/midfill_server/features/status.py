@@ -116,9 +116,8 @@ def snooze(ls: MidfillServer, *arguments: Any) -> dict[str, Any]:
     Raises:
         JsonRpcInvalidParams: the argument is not a number of minutes up to a day.
     """
-    (minutes,) = arguments if len(arguments) == 1 else (None,)
-    fits = isinstance(minutes, int | float) and not isinstance(minutes, bool)
-    if not fits or not 0 <= minutes <= MAX_SNOOZE_MIN:
+    minutes = arguments[0] if len(arguments) == 1 else -1
+    if type(minutes) not in (int, float) or not 0 <= minutes <= MAX_SNOOZE_MIN:
         raise JsonRpcInvalidParams(f"Give a number of minutes from 0 to {MAX_SNOOZE_MIN:g}.")
     session = ls.session
     session.snooze(minutes * 60)
@@ -136,8 +135,6 @@ def _minutes(seconds: float) -> str:
 def _wants_status(experimental: Any) -> bool:
     # The capability has no type of its own: it comes as a dictionary, or as an object made of one.
     for name in ("midfill", "status"):
-        if isinstance(experimental, dict):
-            experimental = experimental.get(name)
-        else:
-            experimental = getattr(experimental, name, None)
+        is_dict = isinstance(experimental, dict)
+        experimental = experimental.get(name) if is_dict else getattr(experimental, name, None)
     return experimental is True

@@ -22,13 +22,13 @@ def take_folders(ls: MidfillServer, params: lsp.InitializeParams) -> None:
     uris = [folder.uri for folder in params.workspace_folders or ()]
     if not uris and params.root_uri:
         uris = [params.root_uri]
-    ls.session.workspace.change(uris)
+    ls.session.folders.change(uris)
 
 
 def did_change_folders(ls: MidfillServer, params: lsp.DidChangeWorkspaceFoldersParams) -> None:
     """Folders come and go."""
     event = params.event
-    ls.session.workspace.change(
+    ls.session.folders.change(
         [folder.uri for folder in event.added], [folder.uri for folder in event.removed]
     )
     reload(ls)
@@ -61,7 +61,7 @@ def did_save(ls: MidfillServer, params: lsp.DidSaveTextDocumentParams) -> None:
 
 def reload(ls: MidfillServer) -> None:
     """Read the projects' own settings, and tell what is wrong with them."""
-    ls.session.workspace.reload()
+    ls.session.folders.reload()
     tell_problems(ls)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 
 from pygls.uris import to_fs_path
@@ -21,36 +21,36 @@ class Folder:
     uri: str
     path: PurePath | None
     """None where it is on no file system of this machine."""
-    project: Project = Project()
+    project: Project = field(default_factory=Project)
 
 
-class Workspace:
+class Folders:
     """The folders, and the settings of each file. Owned by the session."""
 
     def __init__(self) -> None:
-        self.folders: tuple[Folder, ...] = ()
+        self.all: tuple[Folder, ...] = ()
         self._known: dict[tuple[str, str], Settings] = {}
         self._known_for = Settings()
 
     def change(self, added: Iterable[str], removed: Iterable[str] = ()) -> None:
         """Folders come and go, by their addresses. Their projects' files are read by `reload`."""
         gone = {*removed}
-        stay = {folder.uri: folder for folder in self.folders if folder.uri not in gone}
+        stay = {folder.uri: folder for folder in self.all if folder.uri not in gone}
         fresh = {uri: Folder(uri, path_of(uri)) for uri in added if uri not in stay}
-        self.folders = (*stay.values(), *fresh.values())
+        self.all = (*stay.values(), *fresh.values())
         self._known.clear()
 
     def reload(self) -> None:
         """Read the projects' files again."""
-        self.folders = tuple(
+        self.all = tuple(
             replace(folder, project=read_project(Path(folder.path))) if folder.path else folder
-            for folder in self.folders
+            for folder in self.all
         )
         self._known.clear()
 
     def problems(self, settings: Settings) -> Iterator[str]:
         """What is wrong with the projects' files, a sentence each."""
-        for folder in self.folders:
+        for folder in self.all:
             if folder.project.problem:
                 yield folder.project.problem
             for problem in settings_from_project(folder.project.options, settings)[1]:
@@ -61,7 +61,7 @@ class Workspace:
         path = path_of(uri)
         around = [
             folder
-            for folder in self.folders
+            for folder in self.all
             if path and folder.path and path.is_relative_to(folder.path)
         ]
         return max(around, key=lambda folder: len(str(folder.path)), default=None)
