@@ -110,9 +110,10 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     merged = dict(below)
     for key, value in above.items():
         known = merged.get(key)
-        both = isinstance(known, Mapping) and isinstance(value, Mapping)
-        if value is not None:  # Which is how a client says that nobody has set it.
-            merged[key] = _merged(known, value) if both else value
+        if isinstance(known, Mapping) and isinstance(value, Mapping):
+            merged[key] = _merged(known, value)
+        elif value is not None:  # Which is how a client says that nobody has set it.
+            merged[key] = value
     return merged
 
 

@@ -181,7 +181,7 @@ def test_what_became_of_a_completion_is_counted_and_only_that_is_kept(state_dir:
         client.notify("textDocument/didShowCompletion", {"item": items[0]})
         part = {"item": items[1], "acceptedLength": 2}
         client.notify("textDocument/didPartiallyAcceptCompletion", part)
-        nameless = {"item": {"command": {"arguments": [[]]}}}
+        nameless: Any = {"item": {"command": {"arguments": [[]]}}}
         shapes: list[Any] = [None, [], {}, {"item": {}}, nameless]
         for shapeless in shapes:
             client.notify("textDocument/didShowCompletion", shapeless)

@@ -16,7 +16,7 @@ _COMMANDS = {
     "doctor": "Look at the installation and the machine, and say what to do.",
     "host": "Host a model for other programs, in the foreground.",
     "serve": "Run the language server, for an editor.",
-    "stats": "Show what the running hosts have done.",
+    "stats": "Show what was offered and kept, and what the running hosts have done.",
 }
 
 
