@@ -188,7 +188,6 @@ def _splice(lines: list[str], edit: Edit, encoding: Encoding, mark: Mark | None)
     if first and fresh[0].startswith("\n") and lines[first - 1].endswith("\r"):
         lines[first - 1] += "\n"
         del fresh[0]
-        ends_here = False
     lines[first : last + 1] = fresh
     if not lines or lines[-1][-1:] in ("\r", "\n"):
         lines.append("")

@@ -9,6 +9,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from midfill.settings import Settings
+from midfill_server.options import settings_from_project
+
 PROJECT_FILE = "midfill.toml"
 
 MAX_BYTES = 1 << 16
@@ -22,6 +25,17 @@ class Project:
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), hash=False)
     problem: str = ""
     """Why it cannot be read, in a sentence."""
+
+
+def settings_at(file: Path, settings: Settings | None = None) -> tuple[Settings, list[str]]:
+    """What holds for a file outside of an editor: `settings` with those of its project laid over them, and what is
+    wrong with these. Its project is the nearest folder around it that has such a file."""
+    for folder in file.absolute().parents:
+        if (folder / PROJECT_FILE).is_file():
+            project = read_project(folder)
+            found, problems = settings_from_project(project.options, settings or Settings())
+            return found, [*filter(None, [project.problem]), *problems]
+    return settings or Settings(), []
 
 
 def read_project(folder: Path) -> Project:

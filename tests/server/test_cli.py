@@ -262,3 +262,22 @@ def test_doctor_reads_the_projects_settings(
 def test_doctor_tells_no_key(folder: Path) -> None:
     _, found = check_settings(folder, {"MIDFILL_API_KEY": "secret"})
     assert found.text == "MIDFILL_API_KEY is set"
+
+
+def test_bench_counts(folder: Path) -> None:
+    (folder / "b.py").write_text("total = alpha(1)\nother = alpha(1)\nthird = beta[2]\n")
+    done = midfill("bench", "b.py", "--model", "fake:", "--json")
+    told = json.loads(done.stdout)
+    assert (done.returncode, done.stderr, told["model"]) == (0, "", "fake")
+    assert told["first"]["places"] == told["next_key"]["places"] == 3
+    assert told["first"]["tokens"]["generated"] > 0
+    assert set(told["first"]["ms"]) == {"p50", "p90", "p99"}
+    table = midfill("bench", "b.py", "--model", "fake:").stdout
+    assert "one key later" in table
+
+
+def test_the_shell_takes_the_projects_settings(folder: Path) -> None:
+    (folder / "midfill.toml").write_text("[completion]\nmaxTokensLine = 2\nengine = 1")
+    done = midfill("complete", "a.py:2:14", "--model", "fake:", "--json")
+    assert json.loads(done.stdout)["tokens"]["generated"] == 2
+    assert done.stderr == "completion.engine is not a setting.\n"

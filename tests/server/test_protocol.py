@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -206,3 +207,49 @@ def test_what_came_before_the_end_of_input_is_answered(raw: LspClient) -> None:
     raw.process.stdin.close()
     assert raw.strays.get(timeout=TIMEOUT_S)["id"] == "i"
     assert raw.process.wait(TIMEOUT_S) == 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_request_is_answered_once_in_any_order(tmp_path: Path, seed: int) -> None:
+    """Typing, asking, cancelling, closing, opening again and new settings, as they come."""
+    rng = random.Random(seed)
+    uris = [f"file:///{number}.py" for number in range(3)]
+    models = [f"fake:text=answer{number}&piece_delay_s=0.003" for number in range(2)]
+    with LspClient("--model", models[0], state_dir=tmp_path / "state") as client:
+        client.initialize()
+        asked: list[int] = []
+        versions = dict.fromkeys(uris, 0)
+        for _ in range(400):
+            uri = rng.choice(uris)
+            if not versions[uri]:
+                versions[uri] = 1
+                client.open("x = ", uri=uri)
+            match rng.choice(
+                ["type"] * 6 + ["ask"] * 6 + ["cancel"] * 3 + ["close", "set", "list"]
+            ):
+                case "type":
+                    versions[uri] += 1
+                    place = {"line": 0, "character": 4}
+                    edit = {"range": {"start": place, "end": place}, "text": rng.choice("ab\n")}
+                    client.change(versions[uri], edit, uri=uri)
+                case "ask":
+                    asked.append(client.ask(0, 4, uri=uri, by_hand=rng.random() < 0.5))
+                case "list":
+                    position = {"line": 0, "character": 4}
+                    params = {"textDocument": {"uri": uri}, "position": position}
+                    asked.append(client.send("textDocument/completion", params))
+                case "cancel" if asked:
+                    client.notify("$/cancelRequest", {"id": rng.choice(asked[-3:])})
+                case "close":
+                    versions[uri] = 0
+                    client.notify("textDocument/didClose", {"textDocument": {"uri": uri}})
+                case "set":
+                    settings = {"midfill": {"engine": {"model": rng.choice(models)}}}
+                    client.notify("workspace/didChangeConfiguration", {"settings": settings})
+        answers = [client.answer(request_id) for request_id in asked]
+        assert {answer["error"]["code"] for answer in answers if "error" in answer} <= {-32800}
+        client.open("x = ", uri="file:///last.py")
+        assert client.ghost(0, 4, "file:///last.py").startswith("answer")
+        assert client.close() == 0
+        assert sorted(client.answered) == sorted({*client.answered})
+        assert b"ERROR" not in client.stderr

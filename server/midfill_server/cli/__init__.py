@@ -11,6 +11,7 @@ from midfill.errors import MidfillError
 from midfill.version import __version__
 
 _COMMANDS = {
+    "bench": "Measure completions in files of one's own.",
     "complete": "Complete at a place in a file and print the text.",
     "demo": "Complete some places of a real file, shown as an editor would.",
     "doctor": "Look at the installation and the machine, and say what to do.",
