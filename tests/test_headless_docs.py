@@ -16,7 +16,7 @@ PAGE = (ROOT / "docs" / "headless.md").read_text("utf-8")
 
 def block(language: str, beginning: str = "") -> str:
     """The page's first block of code in a language that begins so."""
-    found = re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    found: list[str] = re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
     return next(text for text in found if text.startswith(beginning))
 
 

@@ -30,7 +30,7 @@ from pygls.exceptions import (
     JsonRpcServerNotInitialized,
 )
 from pygls.protocol import LanguageServerProtocol
-from pygls.protocol.json_rpc import JsonRPCNotification
+from pygls.protocol.json_rpc import JsonRPCNotification, JsonRPCRequestMessage
 from pygls.protocol.language_server import lsp_method
 
 from midfill_server.defects import described
@@ -116,7 +116,8 @@ class StrictProtocol(LanguageServerProtocol):
         """The parameters, as lsprotocol's types; those of methods that it does not know have fields as they came."""
         wanted = self.get_message_type(message["method"])
         if wanted is None:
-            message, wanted = {"params": None, **message}, JsonRPCNotification
+            message = {"params": None, **message}
+            wanted = JsonRPCRequestMessage if "id" in message else JsonRPCNotification
         try:
             return self._params(message, wanted)
         except Exception:  # cattrs raises many kinds, and groups of them.

@@ -11,6 +11,10 @@ from typing import Any
 import pytest
 
 from lsp_client import TIMEOUT_S, URI, LspClient
+from midfill.engines.fake import FakeEngine
+from midfill_server.protocol import serve
+from midfill_server.server import MidfillServer, create_server
+from midfill_server.session import Session
 
 PLACE = {"textDocument": {"uri": URI}, "position": {"line": 1, "character": 14}}
 ASKED = {**PLACE, "context": {"triggerKind": 1}}
@@ -253,3 +257,30 @@ def test_every_request_is_answered_once_in_any_order(tmp_path: Path, seed: int) 
         assert client.close() == 0
         assert sorted(client.answered) == sorted({*client.answered})
         assert b"ERROR" not in client.stderr
+
+
+async def test_a_handler_sees_what_the_editor_had_when_it_asked() -> None:
+    """Also where the next edit comes in the same bytes as the request."""
+    server = create_server(Session(lambda settings: FakeEngine()))
+    seen: list[int] = []
+
+    @server.feature("test/version")
+    async def version(ls: MidfillServer, params: Any) -> None:
+        seen.append(ls.session.documents[URI].version)
+
+    item = {"uri": URI, "languageId": "python", "version": 1, "text": ""}
+    document = {"uri": URI, "version": 2}
+    calls: list[dict[str, Any]] = [
+        {"id": 1, "method": "initialize", "params": {"capabilities": {}}},
+        {"method": "textDocument/didOpen", "params": {"textDocument": item}},
+        {"id": 2, "method": "test/version"},
+        {
+            "method": "textDocument/didChange",
+            "params": {"textDocument": document, "contentChanges": [{"text": "x"}]},
+        },
+        {"id": 3, "method": "test/version"},
+    ]
+    data = b"".join(frame({"jsonrpc": "2.0", **call}) for call in calls)
+    chunks = iter([data, b""])
+    await serve(server.protocol, lambda size: next(chunks), lambda data: None)
+    assert seen == [1, 2]
