@@ -16,9 +16,14 @@ FLOORS = (
     ("midfill.version", "midfill", "midfill.errors", "midfill.text", "midfill.settings"),
     ("midfill.engine",),
     # 1: languages and models as data
-    ("midfill.languages", "midfill.trees", "midfill.snippets"),
+    ("midfill.languages", "midfill.trees", "midfill.snippets", "midfill.masking"),
     ("midfill.blocks",),
     ("midfill.syntax",),
+    # The workspace: what may be read of it, and what is known of it
+    ("midfill.ignored", "midfill.modules"),
+    ("midfill.workspace", "midfill.definitions"),
+    ("midfill.index_store",),
+    ("midfill.index", "midfill.indexer"),
     ("midfill.validity",),
     ("midfill.formats",),
     ("midfill.chat_template",),
@@ -93,7 +98,15 @@ def test_only_convert_knows_both_worlds() -> None:
         pytest.param(
             "midfill.engines.host", ["llama_cpp", "jinja2", "tree_sitter", "pygls"], id="host"
         ),
-        pytest.param("midfill_server.server", ["llama_cpp", "httpx", "rich"], id="server"),
+        pytest.param(
+            "midfill_server.server",
+            ["llama_cpp", "httpx", "rich", "sqlite3", "pathspec", "filelock"],
+            id="server",
+        ),
+        # Imported by a running server, when it has answered `initialize`.
+        pytest.param(
+            "midfill_server.indexing", ["llama_cpp", "pygls", "pathspec", "filelock"], id="indexing"
+        ),
         pytest.param("midfill_server.cli", ["llama_cpp", "pygls", "httpx", "rich"], id="cli"),
     ],
 )

@@ -118,11 +118,27 @@ class CompletionSettings:
 
 
 @dataclass(frozen=True)
+class IndexSettings:
+    """What is known of the workspace's other files."""
+
+    enabled: bool = True
+    """Whether definitions and similar code from other files of the workspace are looked up. Off: none is read."""
+    storage: Literal["disk", "memory"] = "disk"
+    """Where the index is kept. `disk`: in the user's cache folder, so that it is there at the next start; secrets are
+    masked in it. `memory`: in a folder that is in memory, until the editor goes (Linux; elsewhere there is none)."""
+    max_files: Annotated[int, Within(1)] = 100_000
+    """Source files that are read at most, in the order of their names."""
+    max_file_kb: Annotated[int, Within(1)] = 256
+    """Larger files are not read. In KiB."""
+
+
+@dataclass(frozen=True)
 class Settings:
     """All of Midfill's settings."""
 
     engine: EngineSettings = field(default_factory=EngineSettings)
     completion: CompletionSettings = field(default_factory=CompletionSettings)
     instruct: InstructSettings = field(default_factory=InstructSettings)
+    index: IndexSettings = field(default_factory=IndexSettings)
     log_level: LogLevel = "warning"
     """How much is written to the log. Source code never is."""

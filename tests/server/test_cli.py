@@ -281,3 +281,20 @@ def test_the_shell_takes_the_projects_settings(folder: Path) -> None:
     done = midfill("complete", "a.py:2:14", "--model", "fake:", "--json")
     assert json.loads(done.stdout)["tokens"]["generated"] == 2
     assert done.stderr == "completion.engine is not a setting.\n"
+
+
+def test_index_says_what_it_has_read_and_forgets(folder: Path) -> None:
+    assert midfill("index").stdout.startswith("1 files were read, 1 are known. ")
+    (path,) = (folder / "state" / "index").glob("*.sqlite")
+    assert b"other = alpha" in path.read_bytes()
+    assert midfill("index", str(folder)).stdout.startswith("0 files were read, 1 are known. ")
+    assert midfill("index", "--forget").stdout == "There is no index of this workspace now.\n"
+    assert list((folder / "state" / "index").iterdir()) == []
+
+
+def test_index_that_cannot_be_written_is_one_sentence(folder: Path) -> None:
+    (folder / "state").write_text("no folder")
+    done = midfill("index")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "The index cannot be written" in done.stderr

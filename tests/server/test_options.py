@@ -148,7 +148,9 @@ def test_a_project_may_tune() -> None:
 
 def test_a_project_sets_nothing_of_the_machines() -> None:
     for option in all_options():
-        machines = option.name.startswith(("engine.", "instruct.")) or option.name == "logLevel"
+        machines = (
+            option.name.startswith(("engine.", "instruct.", "index.")) or option.name == "logLevel"
+        )
         assert not (machines and option.by_project), option.name
         if not option.by_project:
             options: Any = option.default

@@ -16,6 +16,7 @@ _COMMANDS = {
     "demo": "Complete some places of a real file, shown as an editor would.",
     "doctor": "Look at the installation and the machine, and say what to do.",
     "host": "Host a model for other programs, in the foreground.",
+    "index": "Index a workspace as an editor's server does, or forget its index.",
     "serve": "Run the language server, for an editor.",
     "stats": "Show what was offered and kept, and what the running hosts have done.",
 }

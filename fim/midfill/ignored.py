@@ -1,0 +1,117 @@
+"""Which paths the ignore files of a folder leave out: `.gitignore` as Git reads it, and `.midfillignore` likewise.
+
+Git's own rules (gitignore(5)): the last pattern that matches decides, a deeper file goes before a higher one, and
+nothing can come back from a folder that is ignored. The two kinds of files are asked apart, and one that says
+"ignored" is enough: what Git leaves out, `.midfillignore` cannot bring back.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from pathspec import GitIgnoreSpec
+
+KINDS = (".gitignore", ".midfillignore")
+
+
+class IgnoreFiles:
+    """What the ignore files of some folders say. Each is read again when it has changed."""
+
+    def __init__(self) -> None:
+        self._specs: dict[Path, _Read] = {}
+        self._tops: dict[Path, Path] = {}
+
+    def ignores(self, path: Path, root: Path, *, is_dir: bool = False) -> bool:
+        """Whether a path below `root`, or a folder that it is in, is ignored. Both are absolute.
+
+        The files of the repository that `root` stands in count too.
+        """
+        top = self._top(root)
+        names = path.relative_to(top).parts
+        folders = list(_steps(top, names))
+        return any(
+            self._says(kind, folders[: depth + 1], path, top.joinpath(*names[: depth + 1]), is_dir)
+            for depth in range(len(names))
+            for kind in KINDS
+        )
+
+    def ignores_in(self, path: Path, root: Path, *, is_dir: bool) -> bool:
+        """The same for a path in a folder that is known not to be ignored, as in a walk."""
+        top = self._top(root)
+        folders = list(_steps(top, path.relative_to(top).parts))
+        return any(self._says(kind, folders, path, path, is_dir) for kind in KINDS)
+
+    def _says(self, kind: str, folders: list[Path], path: Path, step: Path, is_dir: bool) -> bool:
+        """What the files of one kind in `folders` say of `step`, which is `path` or a folder above it."""
+        end = "/" if step != path or is_dir else ""
+        for folder in reversed(folders):
+            for spec in self._specs_of(folder, kind, top=folder == folders[0]):
+                decided = spec.check_file(step.relative_to(folder).as_posix() + end).include
+                if decided is not None:
+                    return decided
+        return False
+
+    def _specs_of(self, folder: Path, kind: str, *, top: bool) -> Iterator[GitIgnoreSpec]:
+        """Those in a folder, the more important first; at the top Git's own that no one shares come last."""
+        paths = [folder / kind]
+        if top and kind == KINDS[0]:
+            config = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+            paths += [folder / ".git" / "info" / "exclude", Path(config) / "git" / "ignore"]
+        for path in paths:
+            spec = self._spec(path)
+            if spec is not None:
+                yield spec
+
+    def _spec(self, path: Path) -> GitIgnoreSpec | None:
+        try:
+            status = path.stat()
+            stamp = (status.st_mtime_ns, status.st_size)
+        except OSError:
+            self._specs.pop(path, None)
+            return None
+        known = self._specs.get(path)
+        if known is None or known.stamp != stamp:
+            known = self._specs[path] = _Read(stamp, _parsed(path))
+        return known.spec
+
+    def _top(self, root: Path) -> Path:
+        """The top of the repository that a folder stands in; itself where there is none."""
+        if root not in self._tops:
+            above = (folder for folder in (root, *root.parents) if (folder / ".git").exists())
+            self._tops[root] = next(above, root)
+        return self._tops[root]
+
+
+class _Read(NamedTuple):
+    stamp: tuple[int, int]
+    spec: GitIgnoreSpec | None
+
+
+def _steps(top: Path, names: tuple[str, ...]) -> Iterator[Path]:
+    """The folders from the top down to the one that holds the last name."""
+    yield top
+    for depth in range(1, len(names)):
+        yield top.joinpath(*names[:depth])
+
+
+def _parsed(path: Path) -> GitIgnoreSpec | None:
+    # Imported with the first ignore file, because most servers start without one to read.
+    from pathspec import GitIgnoreSpec  # noqa: PLC0415
+
+    def means_something(line: str) -> bool:
+        try:
+            GitIgnoreSpec.from_lines([line])
+        except ValueError:
+            return False
+        return True
+
+    try:
+        lines = path.read_text("utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    # One pattern that means nothing must not take the others' effect away.
+    return GitIgnoreSpec.from_lines(filter(means_something, lines))
