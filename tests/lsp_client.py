@@ -142,6 +142,10 @@ class LspClient:
         """The answer to a request."""
         return self._answers[request_id].get(timeout=TIMEOUT_S)
 
+    def respond(self, request_id: int | str, result: Any) -> None:
+        """Answer a request of the server's, which came among the notifications."""
+        self.send_message({"jsonrpc": "2.0", "id": request_id, "result": result})
+
     def notify(self, method: str, params: Any) -> None:
         """Tell the server something."""
         self.send_message({"jsonrpc": "2.0", "method": method, "params": params})

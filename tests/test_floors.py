@@ -14,25 +14,30 @@ ROOT = Path(__file__).parents[1]
 FLOORS = (
     # 0: what everything speaks of
     ("midfill.version", "midfill", "midfill.errors", "midfill.text", "midfill.settings"),
-    ("midfill.engine",),
+    ("midfill.engine", "midfill.hidden"),
+    ("midfill.markdown",),
     # 1: languages and models as data
     ("midfill.languages", "midfill.trees", "midfill.snippets", "midfill.masking"),
-    ("midfill.blocks",),
+    ("midfill.blocks", "midfill.answers"),
     ("midfill.syntax",),
     # The workspace: what may be read of it, and what is known of it
     ("midfill.ignored", "midfill.modules"),
     ("midfill.workspace", "midfill.definitions"),
     ("midfill.index_store",),
     ("midfill.index", "midfill.indexer"),
-    ("midfill.validity",),
+    ("midfill.validity", "midfill.code_facts"),
     ("midfill.formats",),
     ("midfill.chat_template",),
     ("midfill.chat",),
     # 2, 3: the caret, its prompt, what may be shown
     ("midfill.context",),
     ("midfill.prompt", "midfill.filters"),
+    # the lines that are explained and edited, and what may be offered for them
+    ("midfill.subject",),
+    ("midfill.edits", "midfill.kept"),
+    ("midfill.verification",),
     # 4: the whole
-    ("midfill.complete",),
+    ("midfill.complete", "midfill.instruct"),
     # the wing
     ("midfill.engines",),
     # 5: the adapter

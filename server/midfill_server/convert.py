@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from lsprotocol import types as lsp
 
+from midfill.edits import Change
 from midfill.text import Document, Edit, Encoding, Position
 
 ACCEPTED_COMMAND = "midfill.accepted"
@@ -61,6 +62,81 @@ def from_lsp_selection(selected: lsp.SelectedCompletionInfo) -> Edit:
         from_lsp_position(selected.range.end),
         selected.text,
     )
+
+
+def from_lsp_range(document: Document, where: lsp.Range, encoding: Encoding) -> tuple[int, int]:
+    """The offsets of a range's two ends, in order."""
+    start, end = (
+        document.offset(from_lsp_position(position), encoding)
+        for position in (where.start, where.end)
+    )
+    return min(start, end), max(start, end)
+
+
+def to_lsp_workspace_edit(
+    document: Document,
+    changes: Iterable[Change],
+    encoding: Encoding,
+    label: str,
+    client: lsp.WorkspaceEditClientCapabilities,
+) -> lsp.WorkspaceEdit:
+    """Changes of one version of a document, to be confirmed where the client can ask. Undone in one step."""
+    edits = [
+        (to_lsp_range(document, change.start, change.end, encoding), change.text)
+        for change in changes
+    ]
+    if not client.document_changes:
+        # Such a client knows no versions: whoever sends this has just looked that it is still the same one.
+        return lsp.WorkspaceEdit(changes={document.uri: [lsp.TextEdit(*edit) for edit in edits]})
+    versioned = lsp.OptionalVersionedTextDocumentIdentifier(document.uri, document.version)
+    annotation = _ANNOTATION if client.change_annotation_support else None
+    return lsp.WorkspaceEdit(
+        document_changes=[
+            lsp.TextDocumentEdit(
+                versioned,
+                [
+                    lsp.AnnotatedTextEdit(annotation, *edit) if annotation else lsp.TextEdit(*edit)
+                    for edit in edits
+                ],
+            )
+        ],
+        change_annotations=_annotations(label, annotation),
+    )
+
+
+def to_lsp_new_file(
+    uri: str, text: str, label: str, client: lsp.WorkspaceEditClientCapabilities
+) -> lsp.WorkspaceEdit:
+    """A new file. Where there is one of this name the client must refuse the whole."""
+    annotation = _ANNOTATION if client.change_annotation_support else None
+    begin = lsp.Range(lsp.Position(0, 0), lsp.Position(0, 0))
+    edit = (
+        lsp.AnnotatedTextEdit(annotation, begin, text) if annotation else lsp.TextEdit(begin, text)
+    )
+    return lsp.WorkspaceEdit(
+        document_changes=[
+            lsp.CreateFile(
+                uri=uri,
+                options=lsp.CreateFileOptions(overwrite=False, ignore_if_exists=False),
+                annotation_id=annotation,
+            ),
+            lsp.TextDocumentEdit(lsp.OptionalVersionedTextDocumentIdentifier(uri, None), [edit]),
+        ],
+        change_annotations=_annotations(label, annotation),
+    )
+
+
+def _annotations(label: str, annotation: str | None) -> dict[str, lsp.ChangeAnnotation] | None:
+    if annotation is None:
+        return None
+    return {
+        annotation: lsp.ChangeAnnotation(
+            label, needs_confirmation=True, description="Suggested by a model; read it first."
+        )
+    }
+
+
+_ANNOTATION = "midfill"
 
 
 def to_lsp_inline_completion(

@@ -26,7 +26,7 @@ from midfill_server.convert import (
     from_lsp_encoding,
 )
 from midfill_server.defects import described
-from midfill_server.features import configuration, notices, workspace
+from midfill_server.features import configuration, instruct, notices, workspace
 from midfill_server.features.completion import completion, inline_completion
 from midfill_server.features.items import TRIGGER_CHARACTERS
 from midfill_server.features.status import StatusLight, snooze, status
@@ -145,6 +145,8 @@ def create_server(session: Session) -> MidfillServer:
     async def listed(ls: MidfillServer, params: lsp.CompletionParams) -> lsp.CompletionList:
         with ls.status.working():
             return await completion(ls, params)
+
+    instruct.register(server)
 
     for name, handler in _NOTIFICATIONS.items():
         feature(name, ALL_FILES if name in _FILE_OPERATIONS else None)(handler)

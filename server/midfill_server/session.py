@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from midfill.engine import Engine
+from midfill.engine import Engine, Role
 from midfill.errors import MidfillError
-from midfill.settings import Settings
+from midfill.settings import EngineSettings, InstructSettings, Settings
 from midfill.syntax import Syntax, parse
 from midfill.text import Document, Edit, Encoding
 from midfill_server.folders import Folders
@@ -21,7 +21,7 @@ from midfill_server.statistics import Statistics
 
 logger = logging.getLogger(__name__)
 
-OpenEngine = Callable[[Settings], Engine]
+OpenEngine = Callable[[Settings, Role], Engine]
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,15 @@ class Snapshot:
         document = self.document.edited([entry], self.document.version, self.encoding)
         syntax = parse(document, self.syntax)
         return replace(self, document=document, syntax=syntax), start + len(entry.text)
+
+
+@dataclass(frozen=True)
+class Explained:
+    """An explanation that can be read again by hovering over what it is about."""
+
+    text: str
+    """The lines as they were."""
+    markdown: str
 
 
 @dataclass
@@ -74,10 +83,15 @@ class Session:
     """Whether the editor has said that it is ready."""
     ended: bool = False
     """Whether the editor has said goodbye."""
+    explained: dict[str, Explained] = field(default_factory=dict)
+    """The last explanation in each document."""
     _trees: dict[str, tuple[Document, Syntax | None]] = field(default_factory=dict)
     _engine: Engine | None = None
     _closing: set[asyncio.Future[None]] = field(default_factory=set)
     _snoozed_until_s: float = 0.0
+    _instruct: Engine | None = None
+    _instruct_is: tuple[EngineSettings, InstructSettings] | None = None
+    """What it was opened for."""
     _request_ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
     def __post_init__(self) -> None:
@@ -99,7 +113,9 @@ class Session:
         """Forget a document and stop what runs for it."""
         self.documents.pop(uri, None)
         self._trees.pop(uri, None)
+        self.explained.pop(uri, None)
         self.scheduler.supersede(uri)
+        self.scheduler.supersede(instruct_key(uri))
 
     def snapshot(self, uri: str) -> Snapshot | None:
         """The frozen state that completing at a place of `uri` needs, or None if it is not open."""
@@ -143,8 +159,30 @@ class Session:
     def engine(self) -> Engine:
         """The engine, opened when it is first wanted."""
         if self._engine is None:
-            self._engine = self.open_engine(self.settings)
+            self._engine = self.open_engine(self.settings, "completion")
         return self._engine
+
+    @property
+    def can_instruct(self) -> bool:
+        """Whether the settings name something that may explain and edit."""
+        return bool(self.settings.instruct.model or self.settings.engine.urls)
+
+    @property
+    def instruct(self) -> Engine | None:
+        """The engine that explains and edits, opened when it is first wanted; None where the settings name none."""
+        wanted = (self.settings.engine, self.settings.instruct)
+        if self._instruct is not None and self._instruct_is != wanted:
+            self.scheduler.meanwhile("closing", self._instruct.close())
+            self._instruct = None
+        if self._instruct is None and self.can_instruct:
+            self._instruct = self.open_engine(self.settings, "instruct")
+            self._instruct_is = wanted
+        return self._instruct
+
+    def parsed(self, uri: str) -> tuple[Document, Syntax | None] | None:
+        """A document and its tree, or None if it is not open."""
+        document = self.documents.get(uri)
+        return None if document is None else (document, self._tree(document))
 
     async def warm_up(self) -> None:
         """Load the model behind the editor's back; what a person must mend stands in `trouble` afterwards."""
@@ -169,9 +207,10 @@ class Session:
         """Stop all work and let the engine go."""
         self.ended = True
         self.scheduler.stop()
-        if self._engine is not None:
-            engine, self._engine = self._engine, None
-            await engine.close()
+        engines, self._engine, self._instruct = (self._engine, self._instruct), None, None
+        for engine in engines:
+            if engine is not None:
+                await engine.close()
         if self._closing:
             await asyncio.wait(self._closing)
 
@@ -182,3 +221,8 @@ class Session:
             before = known[1] if known else None
             known = self._trees[document.uri] = (document, parse(document, before))
         return known[1]
+
+
+def instruct_key(uri: str) -> str:
+    """What the scheduler calls work on a document that is no completion."""
+    return f"instruct {uri}"

@@ -261,7 +261,7 @@ def test_every_request_is_answered_once_in_any_order(tmp_path: Path, seed: int) 
 
 async def test_a_handler_sees_what_the_editor_had_when_it_asked() -> None:
     """Also where the next edit comes in the same bytes as the request."""
-    server = create_server(Session(lambda settings: FakeEngine()))
+    server = create_server(Session(lambda settings, role: FakeEngine()))
     seen: list[int] = []
 
     @server.feature("test/version")

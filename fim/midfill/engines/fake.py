@@ -11,11 +11,13 @@ from __future__ import annotations
 import asyncio
 import codecs
 import contextlib
+import json
 import math
 import os
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import parse_qsl
 
@@ -72,6 +74,17 @@ def continue_alike(asked: Asked) -> str:
     return "midfill"
 
 
+def answer_from(path: Path) -> Callable[[Asked], str]:
+    """Answer from a file of JSON, by what stands anywhere in the prompt, longest first."""
+
+    def answer(asked: Asked) -> str:
+        known: dict[str, str] = json.loads(path.read_text("utf-8"))
+        held = [key for key in known if key in asked.prefix]
+        return known[max(held, key=len)] if held else ""
+
+    return answer
+
+
 class FakeEngine:
     """Keeps the promise of `midfill.engine.Engine` with scripted answers. Lives on one event loop.
 
@@ -115,9 +128,9 @@ class FakeEngine:
     def at(cls, path: str) -> FakeEngine:
         """The engine that a path of the form `fake:name=value&…` describes.
 
-        Names: `text`, `others` (further candidates, with `|` between), `piece_chars`, `piece_delay_s`,
-        `batch_delay_s`, `n_ctx`, `load_s`, and `load`, which is `refuse` or `crash` for a model that cannot be
-        loaded or that ends the process.
+        Names: `text`, `answers` (a file of JSON: answers by what the prompt holds, longest first), `others` (further
+        candidates, with `|` between), `piece_chars`, `piece_delay_s`, `batch_delay_s`, `n_ctx`, `load_s`, and `load`,
+        which is `refuse` or `crash` for a model that cannot be loaded or that ends the process.
 
         Raises:
             SettingsError: a name or a value is unknown.
@@ -127,8 +140,11 @@ class FakeEngine:
             known = ", ".join(_OPTIONS)
             raise SettingsError(f"A fake engine has no option {min(unknown)!r}, only {known}.")
         try:
+            script: Script = options.get("text", continue_alike)
+            if "answers" in options:
+                script = answer_from(Path(options["answers"]))
             return cls(
-                options.get("text", continue_alike),
+                script,
                 piece_chars=int(options.get("piece_chars", 3)),
                 piece_delay_s=float(options.get("piece_delay_s", 0)),
                 batch_delay_s=float(options.get("batch_delay_s", 0)),
@@ -337,6 +353,7 @@ def _refuse() -> None:
 
 _OPTIONS = (
     "text",
+    "answers",
     "others",
     "piece_chars",
     "piece_delay_s",

@@ -14,12 +14,19 @@ _COMMANDS = {
     "bench": "Measure completions in files of one's own.",
     "complete": "Complete at a place in a file and print the text.",
     "demo": "Complete some places of a real file, shown as an editor would.",
+    "document": "Write the documentation of some lines, as a diff.",
     "doctor": "Look at the installation and the machine, and say what to do.",
+    "explain": "Explain some lines.",
+    "fix": "Mend what is wrong with some lines, as a diff.",
     "host": "Host a model for other programs, in the foreground.",
     "index": "Index a workspace as an editor's server does, or forget its index.",
+    "refactor": "Rewrite some lines as you say, as a diff.",
     "serve": "Run the language server, for an editor.",
     "stats": "Show what was offered and kept, and what the running hosts have done.",
+    "tests": "Write tests for a function or class, as a new file.",
 }
+_MODULES = {"document": "refactor", "fix": "refactor", "tests": "refactor"}
+"""Commands that live in another's module, under their own names."""
 
 
 class _Commands(click.Group):
@@ -31,8 +38,9 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        module = importlib.import_module(f"midfill_server.cli.{cmd_name}")
-        command: click.Command = module.command
+        holder = _MODULES.get(cmd_name, cmd_name)
+        module = importlib.import_module(f"midfill_server.cli.{holder}")
+        command: click.Command = getattr(module, cmd_name if cmd_name in _MODULES else "command")
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

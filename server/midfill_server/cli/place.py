@@ -1,4 +1,4 @@
-"""`FILE:LINE:COL`, as compilers print it: a place in a file or in standard input."""
+"""`FILE:LINE:COL` and `FILE:START-END`: a place, or some lines, in a file or in standard input."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from midfill.errors import DocumentError
 from midfill.languages import language_of
 from midfill.text import Document
 
+_LINES = re.compile(r"(?P<path>.+?)(?::(?P<first>\d+)(?:-(?P<last>\d+))?)?")
 _PLACE = re.compile(r"(?P<path>.+?)(?::(?P<line>\d+)(?::(?P<column>\d+))?)?")
 
 
@@ -22,6 +23,45 @@ class Place:
     offset: int
     path: Path | None = None
     """None for standard input."""
+
+
+@dataclass(frozen=True)
+class Lines:
+    """A document and the offsets of some lines in it; equal ones mean what stands around that place."""
+
+    document: Document
+    start: int
+    end: int
+    path: Path | None
+    """None for standard input."""
+
+
+def read_lines(argument: str, language: str | None) -> Lines:
+    """The lines that `FILE[:START[-END]]` names, from 1; `-` for the file is standard input.
+
+    One line alone means the definition around it, and a file without lines means all of it.
+
+    Raises:
+        DocumentError: the file, or a line in it, does not exist.
+    """
+    match = _LINES.fullmatch(argument)
+    assert match is not None, "the pattern matches every text that is not empty"
+    path, first, last = match["path"], match["first"], match["last"]
+    document = read_place(path, language).document
+    name = "standard input" if path == "-" else path
+    for line in (first, last):
+        if line is not None and not 1 <= int(line) <= len(document.lines):
+            raise DocumentError(f"{name} has no line {line}; it has {len(document.lines)}.")
+    starts, length = document.line_starts, len(document.text)
+    start = starts[int(first) - 1] if first else 0
+    end = length
+    if last:
+        if int(last) < int(first):
+            raise DocumentError(f"{first}-{last} are no lines; the first one is named first.")
+        end = starts[int(last) - 1] + len(document.lines[int(last) - 1].rstrip("\r\n"))
+    elif first:
+        end = start
+    return Lines(document, start, end, None if path == "-" else Path(path))
 
 
 def read_place(argument: str, language: str | None) -> Place:

@@ -46,7 +46,9 @@ def command(
     for noisy in ("pygls", "httpx", "httpcore", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
     session = Session(
-        lambda settings: open_engine(settings.engine, settings.instruct, tell=server.tell),
+        lambda settings, role: open_engine(
+            settings.engine, settings.instruct, role=role, tell=server.tell
+        ),
         Settings(EngineSettings(model=model, urls=urls), log_level=log_level),
     )
     server = create_server(session)

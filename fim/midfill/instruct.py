@@ -1,0 +1,361 @@
+"""What an instruct model is asked about some lines, and what comes of its answers: explanations and proposals.
+
+The tasks are data (`tasks.toml`): each has a `title`, the protocol's `kind` of code action, its `instruction`, what
+its `result` is, and as `Rules` what an edit must keep. A prompt begins with what the model may want to know and ends
+with the task, so that all tasks for the same lines share what was read. An edit that cannot be verified is asked
+for once more, with the reason; after that there is none.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
+from importlib.resources import files
+from pathlib import PurePosixPath
+from typing import Any, Literal, NamedTuple
+
+from midfill.answers import Part, Thoughts
+from midfill.chat import Message, chat_prompt
+from midfill.code_facts import facts_markdown, facts_of
+from midfill.edits import Change, minimal
+from midfill.engine import Engine, ModelInfo, Piece, Sampling, Usage
+from midfill.errors import EngineRefused
+from midfill.kept import Rules
+from midfill.languages import language
+from midfill.markdown import SafeMarkdown, code_span
+from midfill.subject import Subject
+from midfill.verification import Verdict, verified, verified_file
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+MAX_TOKENS_EXPLANATION = 768
+"""Some 500 words; what an explanation needs more is not read."""
+MAX_TOKENS_THOUGHT = 4096
+"""Room for the reasoning of a model that thinks."""
+MAX_TOKENS_FILE = 2048
+"""For a file of tests."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """Something that a model can be asked to do with some lines."""
+
+    name: str
+    title: str
+    kind: str
+    """The protocol's code action kind, such as `refactor.rewrite`."""
+    result: Literal["markdown", "edit", "file"]
+    instruction: str
+    """Empty where the user says what is to be done."""
+    free: bool = False
+    """Whether the user gives the instruction."""
+    needs_diagnostics: bool = False
+    rules: Rules = field(default_factory=Rules)
+
+    def with_instruction(self, instruction: str) -> Task:
+        """A free task with what the user wrote, which may allow more to change."""
+        texts, rules = _data()["prompt"], self.rules
+        if re.search(texts["asks_for_signature"], instruction):
+            rules = replace(rules, signature="free")
+        if re.search(texts["asks_for_comments"], instruction):
+            rules = replace(rules, comments="free")
+        return replace(self, instruction=instruction.strip(), rules=rules)
+
+
+class Told(NamedTuple):
+    """A part of an explanation as it streams; Markdown that is safe to show."""
+
+    kind: Literal["facts", "thought", "said", "done"]
+    """`done` is the last; it says in a sentence what is to be known about the whole, or nothing."""
+    markdown: str
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What may be offered, or why nothing is. Nothing to do is neither changes nor a reason."""
+
+    changes: tuple[Change, ...] = ()
+    """In the subject's document, in order, all inside the subject."""
+    file_text: str = ""
+    """The text of a new file, with `\\n` line endings."""
+    reason: str = ""
+    """One sentence."""
+    usages: tuple[Usage, ...] = ()
+    """The cost of each answer."""
+
+    @property
+    def copied_share(self) -> float:
+        """The share of the generated tokens that were guessed from the prompt and only had to be looked at."""
+        n_generated = sum(usage.tokens_generated for usage in self.usages)
+        return sum(usage.tokens_accepted for usage in self.usages) / max(1, n_generated)
+
+
+def tasks() -> Mapping[str, Task]:
+    """All tasks by name, in the order in which they are offered."""
+    return _tasks()
+
+
+def refusal(task: Task, subject: Subject, *, has_model: bool) -> str:
+    """Why a task cannot be done here, in one sentence; nothing where it can."""
+    if task.result == "markdown":
+        return ""
+    if not has_model:
+        return "No instruct model is set; name a GGUF file with a chat template in instruct.model."
+    if subject.syntax is None:
+        return "Midfill has no grammar for this file, so that no edit could be verified."
+    if task.needs_diagnostics and not subject.diagnostics:
+        return "There is no problem reported here."
+    if task.result == "file" and (subject.scope is None or not file_for_tests(subject)):
+        return (
+            "Tests are written for one function or class, in a language whose tests Midfill knows."
+        )
+    return ""
+
+
+def facts(subject: Subject) -> str:
+    """What is known of the subject without a model, as Markdown. Takes no longer than reading its tree."""
+    first, last = subject.lines
+    kind = subject.scope.kind if subject.scope else "code"
+    name = f"**{code_span(subject.name)}**" if subject.scope else f"**{subject.name}**"
+    heading = f"{name}: {kind}, {last - first + 1} lines"
+    if subject.syntax is None:
+        return f"{heading}\n\n*Midfill has no grammar for this file.*\n"
+    found = facts_of(subject.syntax, subject.start, subject.end)
+    return facts_markdown(found, heading, subject.diagnostics)
+
+
+async def explanation(subject: Subject, engine: Engine | None) -> AsyncGenerator[Told, None]:
+    """The facts at once, then what the model says as it says it. Closing the generator stops the model.
+
+    Raises:
+        EngineError: the engine did not answer.
+        ModelError: the model cannot be used, or not for this.
+    """
+    yield Told("facts", facts(subject))
+    if engine is None:
+        yield Told("done", "No instruct model is set (instruct.model), so these facts are all.")
+        return
+    model = await engine.info()
+    prompt = await fitting_prompt(_tasks()["explain"], subject, engine, MAX_TOKENS_EXPLANATION)
+    thinks = "<think>" in model.chat_template
+    room = model.n_ctx - len(prompt)
+    wanted = MAX_TOKENS_EXPLANATION + MAX_TOKENS_THOUGHT * thinks
+    sampling = Sampling(min(wanted, room), yields=True)
+    thoughts = Thoughts(thinks and await _opens_thought(prompt, model, engine))
+    written, usage = _Written(), Usage()
+    async with aclosing(engine.generate(prompt, sampling)) as pieces:
+        async for piece in pieces:
+            usage = piece.usage
+            for told in written.take(thoughts.feed(piece.text)):
+                yield told
+    for told in [*written.take(thoughts.end()), *written.end()]:
+        yield told
+    cut = usage.stop_reason in ("budget", "context")
+    yield Told("done", "It was cut off where it became too long." if cut else "")
+
+
+async def proposal(task: Task, subject: Subject, engine: Engine) -> Proposal:
+    """Ask for an edit or a file, verify it, ask once more if it will not do. Cancelling the task stops the model.
+
+    Raises:
+        EngineError: the engine did not answer.
+        ModelError: the model cannot be used, or not for this.
+    """
+    usages: list[Usage] = []
+    verdict, talk = Verdict("", ""), list[Message]()
+    for _ in range(_TRIES):
+        answer, usage = await _answer(task, subject, engine, talk)
+        usages.append(usage)
+        verdict = _verdict(task, subject, answer, usage)
+        if not verdict.reason:
+            break
+        again = _data()["prompt"]["again"].format(reason=verdict.reason)
+        talk = [Message("assistant", answer or "…"), Message("user", again)]
+    if verdict.reason:
+        reason = f"Nothing was changed: {verdict.reason.replace('it ', 'the answer ', 1)}."
+        return Proposal(reason=reason, usages=tuple(usages))
+    if task.result == "file":
+        return Proposal(file_text=verdict.text, usages=tuple(usages))
+    return Proposal(minimal(subject, verdict.text), usages=tuple(usages))
+
+
+async def fitting_prompt(
+    task: Task, subject: Subject, engine: Engine, max_tokens: int, talk: Sequence[Message] = ()
+) -> tuple[int, ...]:
+    """The prompt with as much of what is around the subject as leaves room for `max_tokens`.
+
+    Raises:
+        EngineRefused: even the subject alone is too long for the model.
+        EngineError, ModelError: as for `proposal`.
+    """
+    model = await engine.info()
+    prompt: tuple[int, ...] = ()
+    for parts in (_PARTS, _PARTS[1:], _PARTS[2:], ()):
+        messages = [*_messages(task, subject, parts), *talk]
+        prompt = await chat_prompt(model, messages, engine.tokenize)
+        if len(prompt) + max_tokens <= model.n_ctx:
+            return prompt
+    raise EngineRefused(
+        f"This is too long for {model.name}: {len(prompt)} tokens to read and {max_tokens} to write, "
+        f"and its context holds {model.n_ctx}; select less."
+    )
+
+
+def file_for_tests(subject: Subject) -> str:
+    """The name of the file for the subject's tests; nothing where Midfill knows none for the language."""
+    known, path = _tests(subject), PurePosixPath(subject.file_name)
+    if known is None or not path.stem:
+        return ""
+    name = subject.scope.name if subject.scope else ""
+    file = known["file"].format(stem=path.stem, extension=path.suffix[1:], name=name)
+    return file if re.fullmatch(r"[\w.-]+", file) else ""
+
+
+class _Written:
+    """What a model says and thinks as safe Markdown, the one never inside the other."""
+
+    def __init__(self) -> None:
+        self._kind: Literal["thought", "said"] = "said"
+        self._markdown = SafeMarkdown()
+
+    def take(self, parts: Sequence[Part]) -> list[Told]:
+        """What may be shown now."""
+        told = []
+        for part in parts:
+            if part.kind != self._kind:
+                told += self.end()
+                self._kind, self._markdown = part.kind, SafeMarkdown()
+            told.append(Told(part.kind, self._markdown.feed(part.text)))
+        return [one for one in told if one.markdown]
+
+    def end(self) -> list[Told]:
+        """What was held back."""
+        text = self._markdown.end()
+        return [Told(self._kind, text)] if text else []
+
+
+async def _answer(
+    task: Task, subject: Subject, engine: Engine, talk: Sequence[Message]
+) -> tuple[str, Usage]:
+    """What the model said, its reasoning aside, and what that cost."""
+    model = await engine.info()
+    n_tokens = len(await engine.tokenize(subject.text))
+    # Half as much again as the rules let through, for fences and a sentence.
+    wanted = (
+        MAX_TOKENS_FILE if task.result == "file" else int(n_tokens * task.rules.most_size) + 256
+    )
+    prompt = await fitting_prompt(task, subject, engine, wanted, talk)
+    thinks = "<think>" in model.chat_template
+    room = model.n_ctx - len(prompt)
+    sampling = Sampling(min(wanted + MAX_TOKENS_THOUGHT * thinks, room), yields=True)
+    thoughts = Thoughts(thinks and await _opens_thought(prompt, model, engine))
+    parts: list[Part] = []
+    piece = Piece("", (), (), Usage())
+    async with aclosing(engine.generate(prompt, sampling)) as pieces:
+        async for piece in pieces:
+            parts += thoughts.feed(piece.text)
+    parts += thoughts.end()
+    return "".join(part.text for part in parts if part.kind == "said"), piece.usage
+
+
+def _verdict(task: Task, subject: Subject, answer: str, usage: Usage) -> Verdict:
+    finished = usage.stop_reason not in ("budget", "context", "cancelled")
+    if task.result == "file":
+        known = _tests(subject)
+        assert known is not None
+        return verified_file(answer, subject, known["sign"], finished=finished)
+    return verified(answer, subject, task.rules, finished=finished)
+
+
+async def _opens_thought(prompt: Sequence[int], model: ModelInfo, engine: Engine) -> bool:
+    """Whether the template has begun the reasoning for the model."""
+    tail = prompt[-_TAIL_TOKENS:]
+    if (token := model.control_ids.get("<think>")) is not None:
+        return token in tail
+    return (await engine.detokenize(tail)).rstrip().endswith("<think>")
+
+
+def _messages(task: Task, subject: Subject, parts: Sequence[str]) -> list[Message]:
+    """What is said to the model. Families without a system turn take it at the beginning of the first one."""
+    texts = _data()["prompt"]
+    blocks = [texts["system"], *_context(subject, parts), _ask(task, subject)]
+    return [Message("user", "\n\n".join(block for block in blocks if block))]
+
+
+def _context(subject: Subject, parts: Sequence[str]) -> list[str]:
+    first, last = subject.lines
+    name = subject.file_name or "a file"
+    told = [f"This is from {name} ({subject.document.language or 'text'})."]
+    if "snippets" in parts and subject.snippets:
+        used = "\n".join(f"{snippet.path}:\n{snippet.text}" for snippet in subject.snippets)
+        told.append(f"Definitions from elsewhere that it uses:\n{_fenced(used, '')}")
+    if "imports" in parts and (imports := subject.imports()):
+        told.append(f"The file imports:\n{_fenced(imports, subject.document.language)}")
+    if "headers" in parts and (headers := subject.headers()):
+        told.append(f"The code stands in:\n{_fenced(headers, subject.document.language)}")
+    told.append(
+        f"The code, lines {first} to {last}:\n{_fenced(subject.text, subject.document.language)}"
+    )
+    if subject.diagnostics:
+        problems = "\n".join(f"* {' '.join(one.split())}" for one in subject.diagnostics)
+        told.append(f"Reported problems:\n{problems}")
+    return told
+
+
+def _ask(task: Task, subject: Subject) -> str:
+    texts, asked = _data()["prompt"], [task.instruction]
+    if task.result == "markdown":
+        asked.append(texts["explain"])
+    elif task.result == "file":
+        known, stem = _tests(subject), PurePosixPath(subject.file_name).stem
+        assert known is not None
+        asked += [f"Use {known['framework'].format(stem=stem)}.", texts["new_file"]]
+    else:
+        asked += [texts["keep_signature"]] if task.rules.signature == "keep" else []
+        asked += [texts["keep_comments"]] if task.rules.comments == "keep" else []
+        asked.append(texts["edit"])
+    return " ".join(asked)
+
+
+def _fenced(code: str, info: str) -> str:
+    runs = [len(run) for run in re.findall("`{3,}", code)]
+    fence = "`" * (max(runs, default=2) + 1)
+    return f"{fence}{info}\n{code.rstrip()}\n{fence}"
+
+
+def _tests(subject: Subject) -> Mapping[str, str] | None:
+    known = _data()["tests"]
+    spoken = subject.document.language
+    found: Mapping[str, str] | None = known.get(spoken) or known.get(language(spoken).query)
+    return found
+
+
+@cache
+def _data() -> Mapping[str, Any]:
+    return tomllib.loads((files("midfill") / "tasks.toml").read_text("utf-8"))
+
+
+@cache
+def _tasks() -> Mapping[str, Task]:
+    return {row["name"]: _task(row) for row in _data()["task"]}
+
+
+def _task(row: Mapping[str, Any]) -> Task:
+    of_rules = {one.name for one in fields(Rules)}
+    rules = Rules(**{key: value for key, value in row.items() if key in of_rules})
+    return Task(**{key: value for key, value in row.items() if key not in of_rules}, rules=rules)
+
+
+_PARTS = ("snippets", "imports", "headers")
+"""What goes into a prompt besides the subject, the first to go first where there is no room."""
+
+_TRIES = 2
+_TAIL_TOKENS = 16
+"""At the end of a prompt so many hold `<think>` and a line break, however a vocabulary cuts them."""

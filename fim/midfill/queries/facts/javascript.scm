@@ -1,0 +1,27 @@
+; How these files are read is written in ../../code_facts.py.
+
+[(function_declaration) (function_expression) (arrow_function) (method_definition) (generator_function_declaration)
+ (generator_function)] @function
+
+(formal_parameters (_) @parameter)
+(arrow_function parameter: (identifier) @parameter)
+
+(return_statement (_) @return)
+(yield_expression (_) @return)
+(arrow_function body: [
+  (identifier) (call_expression) (binary_expression) (member_expression) (object) (array) (template_string)
+  (parenthesized_expression) (ternary_expression) (await_expression)] @return)
+(throw_statement (_) @raise)
+(call_expression function: (_) @call)
+(new_expression constructor: (_) @call)
+
+(assignment_expression left: [(member_expression) (subscript_expression)] @write)
+(augmented_assignment_expression left: [(member_expression) (subscript_expression)] @write)
+(update_expression argument: [(member_expression) (subscript_expression)] @write)
+
+[(if_statement) (for_statement) (for_in_statement) (while_statement) (do_statement) (catch_clause) (ternary_expression)
+ (switch_case)] @branch
+(binary_expression operator: ["&&" "||" "??"] @branch)
+
+(comment) @attached
+(decorator) @attached

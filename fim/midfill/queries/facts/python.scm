@@ -1,0 +1,26 @@
+; How these files are read is written in ../../code_facts.py.
+
+(function_definition) @function
+(lambda) @function
+
+(function_definition parameters: (parameters (_) @parameter))
+(function_definition return_type: (_) @type)
+
+(return_statement (_) @return)
+(yield (_) @return)
+(raise_statement . (_) @raise)
+(call function: (_) @call)
+
+(assignment left: [(attribute) (subscript)] @write)
+(augmented_assignment left: [(attribute) (subscript)] @write)
+(delete_statement [(attribute) (subscript)] @write)
+(global_statement (identifier) @write)
+(nonlocal_statement (identifier) @write)
+
+[(if_statement) (elif_clause) (for_statement) (while_statement) (except_clause) (conditional_expression)
+ (boolean_operator) (case_clause) (for_in_clause) (if_clause)] @branch
+
+(decorator) @attached
+
+(module . (expression_statement (string)) @doc)
+(block . (expression_statement (string)) @doc)
