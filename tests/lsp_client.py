@@ -143,7 +143,7 @@ class LspClient:
         return self._answers[request_id].get(timeout=TIMEOUT_S)
 
     def respond(self, request_id: int | str, result: Any) -> None:
-        """Answer a request of the server's, which came among the notifications."""
+        """Answer a request of the server's, which is among `requests`."""
         self.send_message({"jsonrpc": "2.0", "id": request_id, "result": result})
 
     def notify(self, method: str, params: Any) -> None:
