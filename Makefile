@@ -38,6 +38,7 @@ fix: setup ## Let ruff mend what it can
 bench: setup ## Measure speed and quality of MODEL (the embedded one by default)
 	$(BIN)/python -m bench.engine $(or $(MODEL),$(EMBEDDED))
 	$(BIN)/python -m bench.holes $(if $(MODEL),--model $(MODEL))
+	$(BIN)/python -m bench.replay bench/holes.py --clock real $(if $(MODEL),--model $(MODEL))
 
 model: ## Train a model: make model PRESET=nano, small or base
 	$(PYTHON) models/training/make_model.py --preset $(PRESET)

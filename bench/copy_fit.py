@@ -21,8 +21,9 @@ from pathlib import Path
 import click
 import numpy as np
 import numpy.typing as npt
-from bench.holes import ONE_LINE, context_of
+from bench.holes import ONE_LINE
 from bench.holes_items import CORPUS_RULES, Hole, Source, cut_holes, held_out_sources, sources_in
+from bench.workplace import context_of
 
 from midfill.engine import Sampling
 from midfill.engines.llama_cache import PromptCache

@@ -13,27 +13,26 @@ import json
 import os
 import platform
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
 import click
+from bench.holes_crossfile import cut_across_files
 from bench.holes_items import KINDS, Hole, Kind, Source, cut_holes, held_out_sources, sources_in
 from bench.holes_scoring import CONFIDENT_SHARES, Score, confident, lead, score, summary
-from bench.holes_systems import SYSTEMS, Answer, Completer
+from bench.holes_systems import PARTS, SHOW_ALL, SYSTEMS, Answer, Completer, System, left_out
+from bench.workplace import Workplaces, context_of
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from midfill.context import CompletionContext, gather
 from midfill.engine import Engine, ModelInfo
 from midfill.engines.fake import FAKE_SCHEME, FakeEngine
 from midfill.errors import MidfillError
 from midfill.settings import CompletionSettings, EngineSettings, Settings
-from midfill.syntax import parse
-from midfill.text import Document
 from midfill.version import __version__
 from midfill_models import embedded_model
 
@@ -41,6 +40,9 @@ RESULTS = Path(__file__).resolve().parent / "results"
 
 BASELINE = "copy"
 """The system that the others are compared with, hole by hole."""
+
+WITHOUT = "midfill-without-"
+"""Begins the names of systems that lack a part of the product."""
 
 ONE_LINE: tuple[Kind, ...] = ("line", "inline", "expression")
 """The kinds that are pooled to see what a gate would do, which does not know the kind either."""
@@ -82,23 +84,24 @@ async def fill(
     settings: CompletionSettings,
     systems: Sequence[str],
     progress: Progress,
+    workplaces: Workplaces | None = None,
 ) -> list[Filled]:
     """Every hole filled by every system."""
     completer = Completer(engine, settings)
-    chosen = {name: SYSTEMS[name](completer) for name in systems}
+    chosen = {name: system_of(name)(completer) for name in systems}
     filled = []
     for hole in progress.track(holes, description="Filling holes"):
-        context = context_of(hole)
+        context = await workplaces.context(hole) if workplaces else context_of(hole)
         for name, system in chosen.items():
-            answer = await system.answer(context)
+            answer = await system.answer(context, hole.others)
             filled.append(Filled(hole, name, answer, score(hole, context, answer)))
     return filled
 
 
-def context_of(hole: Hole) -> CompletionContext:
-    """What a server knows at the caret. The kind of the hole is not part of it."""
-    document = Document.of(hole.prefix + hole.suffix, "python")
-    return gather(document, len(hole.prefix), parse(document))
+def system_of(name: str) -> Callable[[Completer], System]:
+    """A system by its name: one of `SYSTEMS`, or `midfill-without-` and one of `PARTS`."""
+    part = name.removeprefix(WITHOUT)
+    return left_out(part) if part != name else SYSTEMS[name]
 
 
 def summaries(filled: Sequence[Filled], seed: int) -> dict[str, dict[str, Any]]:
@@ -126,10 +129,7 @@ def table_of(kinds: Mapping[str, Mapping[str, Any]]) -> Table:
             exact, line_exact, precision = (
                 _with_interval(found[metric]) for metric in ("exact", "line_exact", "precision")
             )
-            rest = (
-                _percent(found[metric]["value"])
-                for metric in ("similarity", "shown", "valid", "parses", "stopped", "saved")
-            )
+            rest = (_percent(found[metric]["value"]) for metric in _SHARES)
             speed = (
                 f"{found[cost]['p50']:.0f}/{found[cost]['p95']:.0f}"
                 for cost in ("ms", "tokens_evaluated", "tokens_generated")
@@ -208,11 +208,12 @@ async def run(
     systems: Sequence[str],
     seed: int,
     progress: Progress,
+    workplaces: Workplaces | None = None,
 ) -> tuple[dict[str, Any], list[Filled]]:
     """The figures of a whole run, and what they are made of. Closes the engine."""
     try:
         info = await engine.info()
-        filled = await fill(holes, engine, settings.completion, systems, progress)
+        filled = await fill(holes, engine, settings.completion, systems, progress, workplaces)
     finally:
         await engine.close()
     facts = circumstances(settings.engine.model, settings, info)
@@ -246,7 +247,21 @@ def open_here(settings: EngineSettings) -> Engine:
 )
 @click.option("--per-kind", type=click.IntRange(1), default=200, show_default=True)
 @click.option("--kind", "kinds", type=click.Choice(KINDS), multiple=True, help="Default: all.")
-@click.option("--system", "systems", type=click.Choice(list(SYSTEMS)), multiple=True)
+@click.option(
+    "--system",
+    "--systems",
+    "systems",
+    type=click.Choice(list(SYSTEMS)),
+    multiple=True,
+    help="Default: all.",
+)
+@click.option(
+    "--without",
+    "parts",
+    type=click.Choice(PARTS),
+    multiple=True,
+    help="Fill them also without this part of the product, to see what it contributes.",
+)
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--threads", type=click.IntRange(0), default=1, show_default=True)
 @click.option("--prefix-tokens", type=click.IntRange(1), default=_DEFAULTS.max_prefix_tokens)
@@ -265,6 +280,7 @@ def main(
     per_kind: int,
     kinds: tuple[Kind, ...],
     systems: tuple[str, ...],
+    parts: tuple[str, ...],
     seed: int,
     threads: int,
     prefix_tokens: int,
@@ -277,25 +293,29 @@ def main(
     show: int,
 ) -> None:
     """Cut the holes, fill them, print and keep the figures."""
-    holes = cut_holes(_sources(folders), per_kind, seed, kinds or KINDS)
+    sources = _sources(folders)
+    holes = cut_holes(sources, per_kind, seed, kinds or KINDS)
+    if not kinds or "crossfile" in kinds:
+        holes += cut_across_files(sources, per_kind, seed)
     if not holes:
         raise click.ClickException("There are no Python files here that holes could be cut into.")
     settings = Settings(
         EngineSettings(model=model or str(embedded_model()), n_threads=threads),
-        CompletionSettings(
+        replace(
+            SHOW_ALL,
             max_prefix_tokens=prefix_tokens,
             max_suffix_tokens=suffix_tokens,
             layout=layout,
             healing=healing,
             copying=copying,
-            # Everything is wanted here; what the gate lets through is a system of its own.
-            min_confidence=0.0,
         ),
     )
 
     async def bench(progress: Progress) -> tuple[dict[str, Any], list[Filled]]:
         engine = open_here(settings.engine)
-        return await run(engine, settings, holes, systems or tuple(SYSTEMS), seed, progress)
+        asked = (*(systems or SYSTEMS), *(WITHOUT + part for part in parts))
+        with Workplaces(sources, settings) as workplaces:
+            return await run(engine, settings, holes, asked, seed, progress, workplaces)
 
     try:
         with Progress(console=Console(stderr=True), transient=True) as progress:
@@ -346,6 +366,7 @@ def _with_interval(share: Mapping[str, float | None]) -> str:
     return f"{_percent(share['value'])} ({_percent(share['low'])}–{_percent(share['high'])})"
 
 
+_SHARES = ("similarity", "shown", "kept", "adds_error", "repeats", "stopped")
 _COLUMNS = (
     "kind",
     "system",
@@ -354,10 +375,10 @@ _COLUMNS = (
     "precision",
     "similar",
     "shown",
-    "valid",
-    "parses",
+    "kept",
+    "adds error",
+    "repeats",
     "stopped",
-    "saved",
     "ms p50/p95",
     "evaluated",
     "generated",

@@ -22,12 +22,14 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
+from bench.baselines.policy import OpenFile
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-Kind = Literal["line", "inline", "expression", "block", "random"]
+Kind = Literal["line", "inline", "expression", "block", "random", "crossfile"]
 """What was removed:
 
 * `line`: from somewhere in a line to its end. Right if the same up to white space at the end.
@@ -37,6 +39,8 @@ Kind = Literal["line", "inline", "expression", "block", "random"]
 * `block`: the body of a compound statement, of several lines, from behind its header (or its docstring) or
   from the indented line below. Right if the same up to white space at the end.
 * `random`: some characters, anywhere, over line ends too. Right if the same, as above.
+* `crossfile`: from or in a name that another file of the package defines to the end of its expression; cut by
+  `bench.holes_crossfile`. Right if the same, as above.
 """
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -160,6 +164,8 @@ class Hole:
     middle: str
     """The answer; only the scoring may see it."""
     suffix: str
+    others: tuple[OpenFile, ...] = ()
+    """The other files that are open, the last visited last. Every system may use them."""
 
     @property
     def must_be_exact(self) -> bool:
@@ -170,9 +176,12 @@ class Hole:
 def cut_holes(
     sources: Sequence[Source], n_per_kind: int, seed: int, kinds: Iterable[Kind] = KINDS
 ) -> list[Hole]:
-    """Up to `n_per_kind` holes of each kind, no two the same, each from a source drawn evenly."""
+    """Up to `n_per_kind` holes of each kind that one file is enough for, no two the same.
+
+    Each is from a source drawn evenly.
+    """
     holes = []
-    for kind in kinds:
+    for kind in (kind for kind in kinds if kind in CUTTERS):
         rng = random.Random(f"{seed}/{kind}")
         taken: set[tuple[str, Span]] = set()
         for _ in range(_TRIES_PER_HOLE * n_per_kind if sources else 0):

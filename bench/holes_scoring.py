@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median, quantiles
 from typing import Any
 
@@ -23,6 +23,9 @@ from midfill.text import Document
 N_RESAMPLES = 1000
 CONFIDENT_SHARES = (0.2, 0.35, 0.5, 1.0)
 """Shares of what is shown, the surest first: what a gate at that height would let through."""
+
+MAX_COMMON_CHARS = 3
+"""A line no longer than this, such as a closing bracket, may well come twice."""
 
 _BY_ITSELF = {"eot", "line", "block"}
 """Stop reasons that are not a limit: the model's own end, or the first line or block was complete."""
@@ -55,6 +58,11 @@ class Score:
     """Characters that need not be typed because all that is shown is a beginning of what was removed."""
     right: int
     """Characters of what is shown that are right, up to the first that is not."""
+    kept: int
+    """Characters that stay if a person takes the whole lines that are right: all of a beginning of what was
+    removed, else up to the last line end before the first wrong character."""
+    repeats: bool
+    """What is shown says again what already stands right of the caret."""
     n_middle: int
     """Characters removed."""
     n_shown: int
@@ -71,11 +79,17 @@ class Score:
 
 
 def score(hole: Hole, context: CompletionContext, answer: Answer) -> Score:
-    """Judge one answer."""
+    """Judge one answer.
+
+    Where it takes the place of text right of the caret, that text counts as removed too.
+    """
+    n_removed = len(hole.middle)
+    hole = widened(hole, answer.n_replaced) if answer.text else hole
     text, middle, usage = answer.text, hole.middle, answer.usage
     shown = bool(text.strip())
     parses = shown and parsed(hole.prefix + text + hole.suffix) is not None
     right = n_shared(text, middle)
+    is_beginning = right in (len(text), len(text.rstrip()))
     return Score(
         kind=hole.kind,
         source=hole.source,
@@ -88,9 +102,11 @@ def score(hole: Hole, context: CompletionContext, answer: Answer) -> Score:
         similarity=similarity(text.strip(), middle.strip()),
         parses=parses,
         valid=parses or (shown and not adds_errors(hole, context, text)),
-        saved=right if right == len(text.rstrip()) or right == len(text) else 0,
-        right=right,
-        n_middle=len(middle),
+        saved=min(right, n_removed) if is_beginning else 0,
+        right=min(right, n_removed),
+        kept=min(right if is_beginning else text.rfind("\n", 0, right) + 1, n_removed),
+        repeats=shown and repeats(hole, context, text),
+        n_middle=n_removed,
         n_shown=len(text),
         generated=usage.stop_reason != "",
         stopped=usage.stop_reason in _BY_ITSELF,
@@ -101,6 +117,51 @@ def score(hole: Hole, context: CompletionContext, answer: Answer) -> Score:
         tokens_generated=usage.tokens_generated,
         confidence=answer.confidence,
     )
+
+
+def widened(hole: Hole, n_replaced: int) -> Hole:
+    """The hole with some characters right of it removed too."""
+    middle = hole.middle + hole.suffix[:n_replaced]
+    return replace(hole, middle=middle, suffix=hole.suffix[n_replaced:])
+
+
+def repeats(hole: Hole, context: CompletionContext, text: str) -> bool:
+    """Whether a text says again what stands right of the caret, and what was removed did not.
+
+    That is the rest of the line at its end (a rest without a word only if the text then has a closer or a quote too
+    many), or the next line that is not blank, if it has a word, as one of its lines.
+    """
+    tail = hole.suffix.partition("\n")[0].strip()
+    said, removed = text.rstrip(), hole.middle.rstrip()
+    if tail and said.endswith(tail) and not removed.endswith(tail):
+        return _has_word(tail) or _unmatched(said) > 0
+    below = next((line.strip() for line in hole.suffix.split("\n")[1:] if line.strip()), "")
+    if len(below) <= MAX_COMMON_CHARS or not _has_word(below):
+        return False
+    ours, theirs = (
+        [line.strip() for line in (context.line_head + whole).split("\n")]
+        for whole in (said, removed)
+    )
+    return below in ours and below not in theirs
+
+
+def _has_word(text: str) -> bool:
+    return any(map(is_word, text))
+
+
+def _unmatched(text: str) -> int:
+    """Closing brackets without an opening one, and quotes without a second."""
+    n_unmatched = sum(text.count(quote) % 2 for quote in "\"'`")
+    opened = []
+    for char in text:
+        if char in "([{":
+            opened.append(char)
+        elif char in ")]}":
+            if opened and opened[-1] == "([{"[")]}".index(char)]:
+                opened.pop()
+            else:
+                n_unmatched += 1
+    return n_unmatched
 
 
 def is_word(char: str) -> bool:
@@ -178,8 +239,11 @@ METRICS: Mapping[str, Metric] = {
     "stopped": Metric(lambda s: s.stopped, lambda s: s.generated),
     "saved": Metric(lambda s: s.saved, lambda s: s.n_middle),
     "right": Metric(lambda s: s.right, lambda s: s.n_middle),
+    "kept": Metric(lambda s: s.kept, lambda s: s.n_middle),
+    "adds_error": Metric(lambda s: not s.valid, lambda s: s.shown),
+    "repeats": Metric(lambda s: s.repeats, lambda s: s.shown),
 }
-"""`precision` is of what is shown, right to the end of the line; `saved` and `right` are of characters."""
+"""`precision` is of what is shown, right to the end of the line; `saved`, `right` and `kept` are of characters."""
 
 
 def summary(scores: Sequence[Score], seed: int) -> dict[str, Any]:

@@ -8,16 +8,26 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol
 
+from bench.baselines.llama_vim import LlamaVim
+from bench.baselines.naive import Naive
+from bench.baselines.peer import generate
+from bench.baselines.policy import OpenFile, Policy
+from bench.baselines.tabby import Tabby
 from bench.copying import cut_as_an_editor, longest_repetition
 
+from midfill import filters
 from midfill.complete import Completion, complete
 from midfill.context import CompletionContext
 from midfill.engine import Engine, ModelInfo, Piece, Sampling, Usage
 from midfill.settings import CompletionSettings
+
+SHOW_ALL = CompletionSettings(min_confidence=0.0)
+"""The defaults, but for the gate: everything is wanted here, and what the gate lets through is a system of its own."""
 
 MIN_COPIED_CHARS = 16
 """Of 6 to 32, where the two together were right most often on 600 holes (seed 1, a model of 3.5M parameters);
@@ -33,6 +43,8 @@ class Answer:
     generation: str = ""
     """What a model said, before anything was taken away."""
     usage: Usage = field(default_factory=Usage)
+    n_replaced: int = 0
+    """How many characters right of the caret, on its line, the text takes the place of."""
     confidence: Mapping[str, float] = field(default_factory=dict)
     """Numbers that may tell right answers from wrong ones, the higher the surer, each under its name."""
 
@@ -40,8 +52,8 @@ class Answer:
 class System(Protocol):
     """One way to complete at the caret."""
 
-    async def answer(self, context: CompletionContext) -> Answer:
-        """What is shown there."""
+    async def answer(self, context: CompletionContext, others: Sequence[OpenFile] = ()) -> Answer:
+        """What is shown there. What of the other open files the product may use stands in the context."""
 
 
 class RecordingEngine:
@@ -87,9 +99,15 @@ class Completer:
 
     def __init__(self, engine: Engine, settings: CompletionSettings) -> None:
         self._engine = RecordingEngine(engine)
-        self._settings = settings
+        self.engine = engine
+        self.settings = settings
         self._context: CompletionContext | None = None
         self._last: tuple[Completion, float, dict[str, float]] | None = None
+
+    @property
+    def pieces(self) -> list[Piece]:
+        """What the model said last."""
+        return self._engine.pieces
 
     async def completion(
         self, context: CompletionContext
@@ -97,7 +115,7 @@ class Completer:
         """The completion, the milliseconds it took, and how sure the model was of it."""
         if self._last is None or self._context is not context:
             started = time.perf_counter()
-            found = await complete(context, self._engine, self._settings)
+            found = await complete(context, self._engine, self.settings)
             ms = (time.perf_counter() - started) * 1000
             self._context = context
             self._last = (found, ms, confidence_of(self._engine.pieces, found.text))
@@ -110,16 +128,17 @@ class Midfill:
     def __init__(self, completer: Completer) -> None:
         self._completer = completer
 
-    async def answer(self, context: CompletionContext) -> Answer:
+    async def answer(self, context: CompletionContext, others: Sequence[OpenFile] = ()) -> Answer:
         """What an editor would show."""
         found, ms, confidence = await self._completer.completion(context)
-        return Answer(found.text, ms, found.generation, found.usage, confidence)
+        said = found.generation
+        return Answer(found.text, ms, said, found.usage, found.n_replaced, confidence)
 
 
 class Unasked(Midfill):
     """The product where nobody asked: only what the model is sure enough of."""
 
-    async def answer(self, context: CompletionContext) -> Answer:
+    async def answer(self, context: CompletionContext, others: Sequence[OpenFile] = ()) -> Answer:
         """What an editor shows while a person types."""
         found, *_ = await self._completer.completion(context)
         is_sure = (
@@ -135,11 +154,62 @@ class ModelRaw:
     def __init__(self, completer: Completer) -> None:
         self._completer = completer
 
-    async def answer(self, context: CompletionContext) -> Answer:
+    async def answer(self, context: CompletionContext, others: Sequence[OpenFile] = ()) -> Answer:
         """All that the model said until it was stopped."""
         found, ms, confidence = await self._completer.completion(context)
         text = found.generation
-        return Answer(text, ms - found.filter_ms, text, found.usage, confidence)
+        ms -= found.filter_ms
+        return Answer(text, ms, generation=text, usage=found.usage, confidence=confidence)
+
+
+class Again(RecordingEngine):
+    """An `Engine` that says once more what was recorded, at no cost."""
+
+    async def generate(
+        self, prompt: Sequence[int], sampling: Sampling
+    ) -> AsyncGenerator[Piece, None]:
+        """The pieces of the last generation."""
+        for piece in self.pieces:
+            yield piece
+
+
+class WithoutFilter:
+    """The same generation through all filters but one: what that one contributes."""
+
+    def __init__(self, completer: Completer, name: str) -> None:
+        self._completer, self._name = completer, name
+
+    async def answer(self, context: CompletionContext, others: Sequence[OpenFile] = ()) -> Answer:
+        """What the other filters leave."""
+        said, ms, confidence = await self._completer.completion(context)
+        again = Again(self._completer.engine)
+        again.pieces = self._completer.pieces
+        with without_filter(self._name):
+            found = await complete(context, again, self._completer.settings)
+        return Answer(found.text, ms, said.generation, said.usage, found.n_replaced, confidence)
+
+
+class WithoutHealing(Midfill):
+    """The product with the caret's last token left as it is."""
+
+    def __init__(self, completer: Completer) -> None:
+        super().__init__(Completer(completer.engine, replace(completer.settings, healing=False)))
+
+
+class Peer:
+    """Another program's policy with the same weights; see `bench.baselines`."""
+
+    def __init__(self, completer: Completer, policy: Policy) -> None:
+        self._engine, self._policy = completer.engine, policy
+
+    async def answer(self, context: CompletionContext, others: Sequence[OpenFile] = ()) -> Answer:
+        """What that program would show."""
+        started = time.perf_counter()
+        ask = self._policy.ask(context, others)
+        said = await generate(self._policy, ask, context, self._engine)
+        shown = self._policy.shown(said.text, context)
+        ms = (time.perf_counter() - started) * 1000
+        return Answer(shown.text, ms, said.text, said.usage, shown.n_replaced)
 
 
 class Nothing:
@@ -148,7 +218,7 @@ class Nothing:
     def __init__(self, completer: Completer) -> None:
         pass
 
-    async def answer(self, context: CompletionContext) -> Answer:
+    async def answer(self, context: CompletionContext, others: Sequence[OpenFile] = ()) -> Answer:
         """Nothing."""
         return Answer("", 0.0)
 
@@ -159,7 +229,7 @@ class Copy:
     def __init__(self, completer: Completer) -> None:
         pass
 
-    async def answer(self, context: CompletionContext) -> Answer:
+    async def answer(self, context: CompletionContext, others: Sequence[OpenFile] = ()) -> Answer:
         """The copy, surer the more characters were the same."""
         started = time.perf_counter()
         found = longest_repetition(context.prefix, context.suffix)
@@ -174,7 +244,7 @@ class CopyOrMidfill:
     def __init__(self, completer: Completer) -> None:
         self._copy, self._midfill = Copy(completer), Midfill(completer)
 
-    async def answer(self, context: CompletionContext) -> Answer:
+    async def answer(self, context: CompletionContext, others: Sequence[OpenFile] = ()) -> Answer:
         """One of the two answers, told apart by how much repeats."""
         copy = await self._copy.answer(context)
         if copy.text and copy.confidence["n_matched"] >= MIN_COPIED_CHARS:
@@ -190,7 +260,31 @@ SYSTEMS: Mapping[str, Callable[[Completer], System]] = {
     "copy": Copy,
     "copy-or-midfill": CopyOrMidfill,
     "none": Nothing,
+    "naive": partial(Peer, policy=Naive()),
+    "llama.vim": partial(Peer, policy=LlamaVim()),
+    "tabby": partial(Peer, policy=Tabby()),
 }
+
+PARTS = ("healing", *(step.__name__ for step in filters.FILTERS))
+"""What can be left out of the product, one at a time."""
+
+
+def left_out(part: str) -> Callable[[Completer], System]:
+    """The product without one of `PARTS`."""
+    if part == "healing":
+        return WithoutHealing
+    return partial(WithoutFilter, name=part)
+
+
+@contextlib.contextmanager
+def without_filter(name: str) -> Iterator[None]:
+    """The chain of filters with one missing. Nothing else may filter meanwhile."""
+    chain = filters.FILTERS
+    filters.FILTERS = tuple(step for step in chain if step.__name__ != name)
+    try:
+        yield
+    finally:
+        filters.FILTERS = chain
 
 
 def confidence_of(pieces: Sequence[Piece], shown: str) -> dict[str, float]:

@@ -274,22 +274,34 @@ async def our_host(model: Path, threads: int) -> AsyncIterator[tuple[Server, Bud
 async def llama_server(
     binary: str, model: Path, threads: int, options: Sequence[str], *window: Any
 ) -> AsyncIterator[Server]:
-    """A `llama-server` of the same weights, ready."""
+    """A `llama-server` of the same weights, asked as llama.vim asks."""
+    options = ("-c", str(N_CTX), "--parallel", str(N_SLOTS), "--kv-unified", *options)
+    async with running_llama_server(
+        binary, model, threads, ("--cache-reuse", "64", *options)
+    ) as url:
+        yield Theirs(url, *window)
+
+
+@contextlib.asynccontextmanager
+async def running_llama_server(
+    binary: str, model: Path, threads: int, options: Sequence[str]
+) -> AsyncIterator[str]:
+    """The address of a `llama-server` that is ready; it ends with the context."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [binary, "-m", str(model), "--port", str(port), "--host", "127.0.0.1"]
-    command += ["-t", str(threads), "-c", str(N_CTX), "--parallel", str(N_SLOTS), "--kv-unified"]
-    command += ["--cache-reuse", "64", "--no-webui", *options]
+    command += ["-t", str(threads), "--no-webui", *options]
     silent = asyncio.subprocess.DEVNULL
     process = await asyncio.create_subprocess_exec(*command, stdout=silent, stderr=silent)
     try:
         url = f"http://127.0.0.1:{port}"
         async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
             await _until_ready(client, process)
-        yield Theirs(url, *window)
+        yield url
     finally:
-        process.terminate()
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
         await process.wait()
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from bench.holes import fill, main, run
 from bench.holes_items import Hole
-from bench.holes_systems import SYSTEMS, RecordingEngine, confidence_of
+from bench.holes_systems import PARTS, SYSTEMS, RecordingEngine, confidence_of
 from click.testing import CliRunner
 from rich.progress import Progress
 
 from marks import inserted
+from midfill import filters
 from midfill.engine import Engine, Piece, Sampling, Usage
 from midfill.engines.fake import FakeEngine
 from midfill.settings import CompletionSettings, Settings
@@ -29,6 +30,7 @@ HOLES = [
     hole("y = ├f(1)┤\n"),
     hole("total = f(1)\nprint(total)\ntotal = ├f(1)┤\n"),
 ]
+PEERS = ("naive", "llama.vim", "tabby")
 SCRIPT = {
     "value = ": "g(2)\nmore",  # Right, and cut at the line's end.
     "x = f(": "a)",  # Right once the doubled bracket is gone.
@@ -81,8 +83,9 @@ async def test_the_model_is_asked_once_for_each_hole() -> None:
     with Progress(disable=True) as progress:
         filled = await fill(HOLES, engine, CompletionSettings(), tuple(SYSTEMS), progress)
     assert len(filled) == len(HOLES) * len(SYSTEMS)
-    assert len(engine.requests) == len(HOLES)
-    for asked, wanted in zip(engine.requests, HOLES, strict=True):
+    assert len(engine.requests) == len(HOLES) * (1 + len(PEERS))
+    of_product = engine.requests[:: 1 + len(PEERS)]
+    for asked, wanted in zip(of_product, HOLES, strict=True):
         assert (asked.prefix, asked.suffix) == (wanted.prefix, wanted.suffix)
 
 
@@ -106,6 +109,27 @@ async def test_stop_reasons_and_the_lead_over_copying_are_told() -> None:
     assert found["midfill"]["stop_reasons"] == {"eot": 3, "line": 1}
     assert found["midfill"]["exact_ahead_of_copy"] == {"value": 0.25, "low": 0.25, "high": 0.25}
     assert "exact_ahead_of_copy" not in found["copy"]
+
+
+async def test_leaving_parts_out_asks_once_but_for_healing() -> None:
+    """At `f(║)` the script says one closing bracket too many, which two filters can take away."""
+    engine = FakeEngine(SCRIPT)
+    systems = ("midfill", *(f"midfill-without-{part}" for part in PARTS))
+    with Progress(disable=True) as progress:
+        filled = await fill([HOLES[1]], engine, CompletionSettings(), systems, progress)
+    assert len(engine.requests) == 2
+    assert [asked.sampling.heal for asked in engine.requests] == [True, False]
+    assert [found.score.exact for found in filled[:2]] == [True, True]
+    assert filters.FILTERS[-1] is filters.drop_blank, "the chain is whole again"
+
+
+async def test_a_filter_left_out_is_left_out() -> None:
+    hole_ = hole("x = ├f(1)┤\n")
+    systems = ("midfill", "midfill-without-drop_blank")
+    with Progress(disable=True) as progress:
+        engine = FakeEngine({"x = ": "f(1) \ny = 2"})
+        filled = await fill([hole_], engine, CompletionSettings(), systems, progress)
+    assert [found.answer.text for found in filled] == ["f(1)", "f(1) "]
 
 
 PIECES = [

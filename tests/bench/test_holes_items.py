@@ -10,7 +10,6 @@ import pytest
 from bench.holes_items import (
     CORPUS_RULES,
     CUTTERS,
-    KINDS,
     Hole,
     Kind,
     Source,
@@ -84,7 +83,7 @@ def test_bodies_are_of_several_lines_behind_their_docstrings() -> None:
     ]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CUTTERS)
 def test_the_parts_of_a_hole_make_up_the_source(kind: Kind) -> None:
     holes = cut_holes([SOURCE], 5, seed=1, kinds=[kind])
     assert len(holes) == 5
@@ -92,7 +91,7 @@ def test_the_parts_of_a_hole_make_up_the_source(kind: Kind) -> None:
     assert all(len(hole.middle.strip()) >= 3 for hole in holes)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CUTTERS)
 def test_a_hole_is_of_its_kind(kind: Kind) -> None:
     rng = random.Random(1)
     for span in filter(None, (CUTTERS[kind](SOURCE, rng) for _ in range(100))):

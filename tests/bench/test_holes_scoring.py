@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from bench.holes import context_of
 from bench.holes_items import Hole
 from bench.holes_scoring import (
     Score,
@@ -19,6 +18,7 @@ from bench.holes_scoring import (
     spread,
 )
 from bench.holes_systems import Answer
+from bench.workplace import context_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -68,6 +68,44 @@ def test_right(marked: str, text: str, exact: bool, line_exact: bool) -> None:
 def test_keystrokes(marked: str, text: str, saved: int, right: int) -> None:
     found = scored(marked, text)
     assert (found.saved, found.right) == (saved, right)
+
+
+@pytest.mark.parametrize(
+    ("marked", "text", "kept"),
+    [
+        pytest.param("x = ├f(1)┤\n", "f(", 2, id="a-beginning"),
+        pytest.param("x = ├f(1)┤\n", "f(2)", 0, id="a-wrong-line"),
+        pytest.param("if x:├\n    a\n    b┤\n", "\n    a\n    c", 7, id="whole-lines"),
+        pytest.param("x = f(├1┤)\n", "1)", 0, id="a-doubled-closer"),
+    ],
+)
+def test_kept_characters(marked: str, text: str, kept: int) -> None:
+    assert scored(marked, text).kept == kept
+
+
+def test_what_is_replaced_counts_as_removed() -> None:
+    hole = Hole("inline", "here/a.py", *inserted("x = f(├1┤)\n"))
+    found = score(hole, context_of(hole), Answer("1)", 1.0, n_replaced=1))
+    assert (found.exact, found.repeats, found.saved, found.n_middle) == (True, False, 1, 1)
+    found = score(hole, context_of(hole), Answer("1", 1.0, n_replaced=1))
+    assert (found.exact, found.valid) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("marked", "text", "repeats"),
+    [
+        pytest.param("f(├a┤)\n", "b)", True, id="doubled-closer"),
+        pytest.param("f(├a┤)\n", "g(b)", False, id="a-closer-of-its-own"),
+        pytest.param("f(├g(1)┤)\n", "g(1)", False, id="as-it-was"),
+        pytest.param("f('├a┤')\n", "b')", True, id="doubled-quote"),
+        pytest.param("x = ├1┤ + rest\n", "2 + rest", True, id="rest-of-the-line"),
+        pytest.param("├x = 1┤\ny = 2\n", "z = 3\ny = 2", True, id="next-line"),
+        pytest.param("├x = 1\ny = 2┤\ny = 2\n", "z = 3\ny = 2", False, id="was-there-twice"),
+        pytest.param("├x = [\n1┤\n]\n", "y = [\n2\n]", False, id="a-common-line"),
+    ],
+)
+def test_repeats_what_is_right_of_the_caret(marked: str, text: str, repeats: bool) -> None:
+    assert scored(marked, text).repeats == repeats
 
 
 @pytest.mark.parametrize(
@@ -171,6 +209,9 @@ def test_shares_are_of_what_they_are_among() -> None:
         "stopped": 0.75,
         "saved": 0.25,
         "right": 0.5,
+        "kept": 0.25,
+        "adds_error": 0.0,
+        "repeats": 0.0,
     }
     # One source, so every resample is the same.
     assert found["exact"] == {"value": 0.25, "low": 0.25, "high": 0.25}
