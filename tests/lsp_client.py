@@ -31,6 +31,13 @@ class LspClient:
             env={**os.environ, "MIDFILL_STATE_DIR": str(state_dir), **(env or {})},
         )
         self.notifications: queue.Queue[dict[str, Any]] = queue.Queue()
+        self.requests: queue.Queue[dict[str, Any]] = queue.Queue()
+        """What the server asked of us."""
+        self.replies: dict[str, Any] = {}
+        """What it is answered at once, by method. What is not named here gets no answer."""
+        self.strays: queue.Queue[dict[str, Any]] = queue.Queue()
+        """Answers to messages that had no id, or none that could be read."""
+        self._writing = threading.Lock()
         self.stderr = b""
         self._answers: dict[int | str, queue.Queue[dict[str, Any]]] = {}
         self._next_id = 0
@@ -63,25 +70,32 @@ class LspClient:
             stream.close()
 
     def initialize(
-        self, encodings: tuple[str, ...] = ("utf-16",), options: Any = None, inline: bool = True
+        self,
+        encodings: tuple[str, ...] = ("utf-16",),
+        options: Any = None,
+        inline: bool = True,
+        folders: tuple[str, ...] = (),
+        **capabilities: Any,
     ) -> dict[str, Any]:
-        """Agree on capabilities; the server's are returned."""
+        """Agree on capabilities, also on those named here; the server's are returned."""
         text_document: dict[str, Any] = {"inlineCompletion": {}} if inline else {}
         answer = self.request(
             "initialize",
             {
                 "processId": os.getpid(),
-                "rootUri": None,
+                "rootUri": folders[0] if folders else None,
+                "workspaceFolders": [{"uri": uri, "name": uri} for uri in folders],
                 "initializationOptions": options,
                 "capabilities": {
                     "general": {"positionEncodings": list(encodings)},
                     "textDocument": text_document,
+                    **capabilities,
                 },
             },
         )
         self.notify("initialized", {})
-        capabilities: dict[str, Any] = answer["result"]["capabilities"]
-        return capabilities
+        servers: dict[str, Any] = answer["result"]["capabilities"]
+        return servers
 
     def open(self, text: str, uri: str = URI, language: str = "python") -> None:
         """Open a document as version 1."""
@@ -119,7 +133,9 @@ class LspClient:
         """Ask without waiting; the request's id is returned."""
         self._next_id += 1
         self._answers[self._next_id] = queue.Queue()
-        self._write({"jsonrpc": "2.0", "id": self._next_id, "method": method, "params": params})
+        self.send_message(
+            {"jsonrpc": "2.0", "id": self._next_id, "method": method, "params": params}
+        )
         return self._next_id
 
     def answer(self, request_id: int) -> dict[str, Any]:
@@ -127,12 +143,12 @@ class LspClient:
         return self._answers[request_id].get(timeout=TIMEOUT_S)
 
     def respond(self, request_id: int | str, result: Any) -> None:
-        """Answer a request of the server's, which came among the notifications."""
-        self._write({"jsonrpc": "2.0", "id": request_id, "result": result})
+        """Answer a request of the server's, which is among `requests`."""
+        self.send_message({"jsonrpc": "2.0", "id": request_id, "result": result})
 
     def notify(self, method: str, params: Any) -> None:
         """Tell the server something."""
-        self._write({"jsonrpc": "2.0", "method": method, "params": params})
+        self.send_message({"jsonrpc": "2.0", "method": method, "params": params})
 
     def close(self) -> int:
         """Shut the server down as an editor does; its exit status is returned."""
@@ -140,11 +156,17 @@ class LspClient:
         self.notify("exit", None)
         return self.process.wait(TIMEOUT_S)
 
-    def _write(self, message: dict[str, Any]) -> None:
-        body = json.dumps(message).encode()
+    def write(self, data: bytes) -> None:
+        """Send bytes, whatever they are."""
         assert self.process.stdin is not None
-        self.process.stdin.write(b"Content-Length: %d\r\n\r\n" % len(body) + body)
-        self.process.stdin.flush()
+        with self._writing:
+            self.process.stdin.write(data)
+            self.process.stdin.flush()
+
+    def send_message(self, message: dict[str, Any]) -> None:
+        """Send a whole message."""
+        body = json.dumps(message).encode()
+        self.write(b"Content-Length: %d\r\n\r\n" % len(body) + body)
 
     def _read_messages(self) -> None:
         stream = self.process.stdout
@@ -158,8 +180,15 @@ class LspClient:
                 if header.lower().startswith(b"content-length"):
                     length = int(header.split(b":")[1])
             message = json.loads(stream.read(length))
-            if "method" in message:
+            if "method" in message and "id" in message:
+                if message["method"] in self.replies:
+                    result = self.replies[message["method"]]
+                    self.send_message({"jsonrpc": "2.0", "id": message["id"], "result": result})
+                self.requests.put(message)
+            elif "method" in message:
                 self.notifications.put(message)
+            elif message["id"] not in self._answers:
+                self.strays.put(message)
             else:
                 self.answered.append(message["id"])
                 self._answers[message["id"]].put(message)

@@ -69,6 +69,10 @@ def _schema(option: Option) -> Mapping[str, Any]:
         schema |= {"type": "array", "items": {"type": "string"}}
     else:
         schema["type"] = _JSON_TYPES[option.type]
+    if option.within is not None:
+        schema["minimum"] = option.within.least
+        if option.within.most < float("inf"):
+            schema["maximum"] = option.within.most
     schema["default"] = _as_npm_writes(option.default)
     schema["markdownDescription"] = option.description
     is_machines = option.name.split(".")[0] in _MACHINE_GROUPS

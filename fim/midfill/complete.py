@@ -272,7 +272,18 @@ def _end(said: Sequence[_Said], running: Iterable[int], reason: StopReason) -> N
 
 
 async def _before(deadline: float, coming: Awaitable[T]) -> T:
-    return await asyncio.wait_for(coming, max(0.0, deadline - asyncio.get_running_loop().time()))
+    """As `asyncio.wait_for`, which before Python 3.12 loses a cancel that comes in the same turn of the loop as the
+    result: a request that was superseded then went on, and was never answered."""
+    task = asyncio.ensure_future(coming)
+    try:
+        await asyncio.wait({task}, timeout=max(0.0, deadline - asyncio.get_running_loop().time()))
+        if task.done():
+            return task.result()
+        raise asyncio.TimeoutError
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
 
 
 def _nothing(model: str, reason: StopReason, prompt_ms: float = 0.0) -> Completion:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
 from typing import Literal, NamedTuple
@@ -39,6 +39,15 @@ class Edit(NamedTuple):
     text: str
 
 
+class Mark(NamedTuple):
+    """A place in a line of which both countings are known, so that places near it need no counting from the start."""
+
+    line: int
+    column: int
+    units: int
+    encoding: Encoding
+
+
 @dataclass(frozen=True)
 class Document:
     """One version of one text."""
@@ -49,6 +58,8 @@ class Document:
     version: int
     lines: tuple[str, ...]
     """Every line with its ending. The last has none and may be empty, so there is always at least one."""
+    mark: Mark | None = field(default=None, compare=False, repr=False)
+    """Where the last edit ended: the next is near, and a line may have a million characters."""
 
     @classmethod
     def of(cls, text: str, language: str = "", *, uri: str = "", version: int = 0) -> Document:
@@ -69,8 +80,8 @@ class Document:
         """The offset of a position; one that lies past a line or the text counts as its end."""
         if position.line >= len(self.lines):
             return self.line_starts[-1] + len(self.lines[-1])
-        line = self.lines[position.line]
-        return self.line_starts[position.line] + column_of(line, position.units, encoding)
+        column, _ = _reached(self.lines, position, encoding, self.mark)
+        return self.line_starts[position.line] + column
 
     def position(self, offset: int, encoding: Encoding = "utf-32") -> Position:
         """The position of an offset that lies in the text."""
@@ -85,13 +96,13 @@ class Document:
         self, edits: Iterable[Edit | str], version: int, encoding: Encoding = "utf-32"
     ) -> Document:
         """The next version: each edit applied to what the one before it left; a string replaces all."""
-        lines = list(self.lines)
+        lines, mark = list(self.lines), self.mark
         for edit in edits:
             if isinstance(edit, str):
-                lines = split_lines(edit)
+                lines, mark = split_lines(edit), None
             else:
-                _splice(lines, edit, encoding)
-        return Document(self.uri, self.language, version, tuple(lines))
+                mark = _splice(lines, edit, encoding, mark)
+        return Document(self.uri, self.language, version, tuple(lines), mark)
 
 
 def split_lines(text: str) -> list[str]:
@@ -107,18 +118,7 @@ def column_of(line: str, units: int, encoding: Encoding) -> int:
 
     Units that end inside a character count as its start.
     """
-    body = line.rstrip("\r\n")
-    if encoding == "utf-32" or body.isascii():
-        return min(units, len(body))
-    if encoding == "utf-8":
-        data, cut = body.encode("utf-8", "surrogatepass"), units
-        while cut < len(data) and data[cut] & 0xC0 == 0x80:
-            cut -= 1
-        return len(data[:cut].decode("utf-8", "surrogatepass"))
-    data, cut = body.encode("utf-16-le", "surrogatepass"), units * 2
-    if 0 < cut < len(data) and data[cut - 1] & 0xFC == 0xD8 and data[cut + 1] & 0xFC == 0xDC:
-        cut -= 2
-    return len(data[:cut].decode("utf-16-le", "surrogatepass"))
+    return _reached((line,), Position(0, units), encoding, None)[0]
 
 
 def units_of(line: str, column: int, encoding: Encoding) -> int:
@@ -131,25 +131,70 @@ def units_of(line: str, column: int, encoding: Encoding) -> int:
     return len(head.encode("utf-16-le", "surrogatepass")) // 2
 
 
-def _splice(lines: list[str], edit: Edit, encoding: Encoding) -> None:
-    """Apply one edit in place. Only the touched lines are split again, so the cost is that of the edit."""
+def _reached(
+    lines: Sequence[str], position: Position, encoding: Encoding, mark: Mark | None
+) -> tuple[int, int]:
+    """The column of a position that is in the text, and the units that it has, counted from the mark if it is near."""
+    line, units = lines[position.line], position.units
+    length = len(line) - (line.endswith("\n") + line.endswith(("\r", "\r\n")))
+    if encoding == "utf-32" or line.isascii():
+        return (min(units, length),) * 2
+    column = known = 0
+    if mark and mark.line == position.line and mark.encoding == encoding:
+        # As many characters before the mark as it has units too many: each takes at least one.
+        column = max(0, mark.column - max(0, mark.units - units))
+        known = mark.units - units_of(line[column : mark.column], mark.column - column, encoding)
+    run = line[column : min(length, column + units - known)]
+    if not run.isascii():
+        run = _head(run, units - known, encoding)
+    return column + len(run), known + units_of(run, len(run), encoding)
+
+
+def _head(text: str, units: int, encoding: Encoding) -> str:
+    """As much of a text as so many units hold whole."""
+    codec, width = ("utf-8", 1) if encoding == "utf-8" else ("utf-16-le", 2)
+    data = text.encode(codec, "surrogatepass")
+    cut = min(units * width, len(data))
+    if encoding == "utf-8":
+        while cut < len(data) and data[cut] & 0xC0 == 0x80:
+            cut -= 1
+    elif 0 < cut < len(data) and data[cut - 1] & 0xFC == 0xD8 and data[cut + 1] & 0xFC == 0xDC:
+        cut -= 2
+    return data[:cut].decode(codec, "surrogatepass")
+
+
+def _splice(lines: list[str], edit: Edit, encoding: Encoding, mark: Mark | None) -> Mark | None:
+    """Apply one edit in place, and say where it ends if that is in the line in which it begins.
+
+    Only what is inserted is looked at, so the cost is that of the edit and of copying the lines that it touches.
+    """
     (first, start), (last, end) = sorted((_clamped(lines, edit.start), _clamped(lines, edit.end)))
-    start = column_of(lines[first], start, encoding)
-    end = column_of(lines[last], end, encoding)
+    start, known = _reached(lines, Position(first, start), encoding, mark)
+    end, _ = _reached(lines, Position(last, end), encoding, mark)
     tail = lines[last][end:]
-    fresh = split_lines(lines[first][:start] + edit.text + tail)
-    if last + 1 < len(lines):
-        # The tail ends in a newline, after which `split_lines` put the empty line that already follows.
+    fresh = split_lines(edit.text)
+    if edit.text.endswith("\r") and tail == "\n":
+        # A lone carriage return and the newline that now follows it are one line ending. What stands after it is the
+        # empty beginning of the next line, which is there already.
+        fresh[-2] += tail
         fresh.pop()
-    if first and fresh and fresh[0].startswith("\n") and lines[first - 1].endswith("\r"):
-        # A lone carriage return and the newline that now follows it are one line ending.
+        tail = ""
+    ends_here = len(fresh) == 1
+    head = lines[first][:start]
+    if ends_here:
+        fresh = ["".join((head, fresh[0], tail))]  # One copy less of what may be long.
+    else:
+        fresh[0], fresh[-1] = head + fresh[0], fresh[-1] + tail
+    if first and fresh[0].startswith("\n") and lines[first - 1].endswith("\r"):
         lines[first - 1] += "\n"
-        fresh[0] = fresh[0][1:]
-        if not fresh[0]:
-            del fresh[0]
+        del fresh[0]
     lines[first : last + 1] = fresh
     if not lines or lines[-1][-1:] in ("\r", "\n"):
         lines.append("")
+    if not ends_here or "\r" in edit.text or "\n" in edit.text:
+        return None
+    units = known + units_of(edit.text, len(edit.text), encoding)
+    return Mark(first, start + len(edit.text), units, encoding)
 
 
 def _clamped(lines: Sequence[str], position: Position) -> Position:

@@ -55,6 +55,15 @@ def to_lsp_range(document: Document, start: int, end: int, encoding: Encoding) -
     )
 
 
+def from_lsp_selection(selected: lsp.SelectedCompletionInfo) -> Edit:
+    """The entry of the editor's own list that is selected there, as if it were taken."""
+    return Edit(
+        from_lsp_position(selected.range.start),
+        from_lsp_position(selected.range.end),
+        selected.text,
+    )
+
+
 def from_lsp_range(document: Document, where: lsp.Range, encoding: Encoding) -> tuple[int, int]:
     """The offsets of a range's two ends, in order."""
     start, end = (
@@ -131,33 +140,26 @@ _ANNOTATION = "midfill"
 
 
 def to_lsp_inline_completion(
-    document: Document,
-    offset: int,
-    text: str,
-    encoding: Encoding,
-    request_id: str,
-    n_replaced: int = 0,
+    document: Document, start: int, end: int, text: str, encoding: Encoding, request_id: str
 ) -> lsp.InlineCompletionItem:
-    """Ghost text at the caret, in place of so many characters right of it.
+    """Ghost text that takes the place of what stands from `start` to `end`.
 
-    Each of them is in the text again, in order: VS Code shows no ghost text over what the text has not.
+    Each character that it replaces right of the caret is in the text again, in order: VS Code shows no ghost text
+    over what the text has not. Editors compare what stands there with what the text filters by, and keep the item while
+    it fits.
     """
     return lsp.InlineCompletionItem(
         insert_text=text,
-        range=to_lsp_range(document, offset, offset + n_replaced, encoding),
+        filter_text=text,
+        range=to_lsp_range(document, start, end, encoding),
         command=_accepted(request_id),
     )
 
 
 def to_lsp_completion(
-    document: Document,
-    offset: int,
-    text: str,
-    encoding: Encoding,
-    request_id: str,
-    n_replaced: int = 0,
+    document: Document, offset: int, end: int, text: str, encoding: Encoding, request_id: str
 ) -> lsp.CompletionItem:
-    """A list entry for clients without ghost text, in place of so many characters right of the caret.
+    """A list entry for clients without ghost text; it takes the place of what stands from the caret to `end`.
 
     Clients filter their list by the word before the caret, so the entry begins with that word and replaces it.
     """
@@ -167,18 +169,21 @@ def to_lsp_completion(
     while word_start and (line[word_start - 1].isalnum() or line[word_start - 1] == "_"):
         word_start -= 1
     whole = line[word_start:column] + text
-    first_line, _, more = whole.partition("\n")
+    first_line, *more = whole.splitlines()
     start = offset - (column - word_start)
     return lsp.CompletionItem(
         label=first_line.strip() + (" …" if more else ""),
+        label_details=lsp.CompletionItemLabelDetails(description="Midfill"),
         kind=lsp.CompletionItemKind.Text,
         detail="Midfill",
+        # What the label has no room for. Nothing is left to resolve, so no list waits for us a second time.
+        documentation=whole if more else None,
         filter_text=whole,
         # A tilde sorts after every letter: the language's own server comes first in the list.
         sort_text="~midfill",
         insert_text_format=lsp.InsertTextFormat.PlainText,
         insert_text_mode=lsp.InsertTextMode.AsIs,
-        text_edit=lsp.TextEdit(to_lsp_range(document, start, offset + n_replaced, encoding), whole),
+        text_edit=lsp.TextEdit(to_lsp_range(document, start, end, encoding), whole),
         command=_accepted(request_id),
     )
 

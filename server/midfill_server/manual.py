@@ -4,19 +4,35 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any, Literal, get_args, get_origin
+from typing import Literal, get_args, get_origin
 
-from midfill_server.options import STRINGS, Option, all_options
+from midfill_server.options import STRINGS, Option, all_options, range_of
 
 _HEAD = """\
 # Settings
 
-An editor sends them as `initializationOptions`, nested as the dots say: `{"completion": {"debounceMs": 20}}`.
-A value that has no meaning is reported once, its default is used, and the rest holds.
+A setting comes from these, the later over the earlier:
+
+1. the command line of `midfill serve`;
+2. the editor: its `initializationOptions`, nested as the dots say, `{"completion": {"debounceMs": 20}}`, and then what
+   it answers to `workspace/configuration` for the section `midfill`, or sends with `workspace/didChangeConfiguration`;
+3. for the files of a project, a `midfill.toml` at the root of the workspace's folder:
+
+   ```toml
+   [completion]
+   maxTokensBlock = 80
+   ignore = ["vendor/", "*.min.js"]
+   ```
+
+   A project may set only what is marked with a ●, and can turn completion off but not on: the file comes with other
+   people's code. It never names a program, a model, an address or a key.
+
+A value that has no meaning is reported once, its default is used, and the rest holds. A change holds from the next
+request; one of `engine` or `instruct` loads the model anew, and whatever is being asked meanwhile is answered empty.
 This page is made from `fim/midfill/settings.py` by `python -m midfill_server.manual`.
 
-| setting | type | default | what it does |
-|---|---|---|---|
+| setting | type | default | ● | what it does |
+|---|---|---|---|---|
 """
 
 
@@ -26,15 +42,16 @@ def settings_page() -> str:
 
 
 def _row(option: Option) -> str:
-    default = json.dumps(option.default)
-    return f"| `{option.name}` | {_type(option.type)} | `{default}` | {option.description} |\n"
+    default, mark = json.dumps(option.default), "●" if option.by_project else ""
+    return f"| `{option.name}` | {_type(option)} | `{default}` | {mark} | {option.description} |\n"
 
 
-def _type(wanted: Any) -> str:
-    if get_origin(wanted) is Literal:
-        return ", ".join(f"`{choice}`" for choice in get_args(wanted))
+def _type(option: Option) -> str:
+    if get_origin(option.type) is Literal:
+        return ", ".join(f"`{choice}`" for choice in get_args(option.type))
     names = {bool: "true or false", int: "whole number", float: "number", STRINGS: "list of texts"}
-    return names.get(wanted, "text")
+    within = f" {range_of(option.within)}" if option.within else ""
+    return names.get(option.type, "text") + within
 
 
 if __name__ == "__main__":

@@ -1,19 +1,21 @@
 """The language server: which message goes where. It holds no state (that is `Session`) and no logic.
 
-pygls is used for framing, dispatch and capabilities. Its document store is not: it splits lines where the
-protocol does not (a form feed moves every later line) and takes 2 ms for an edit in a long file, so the
-handlers of the document notifications are replaced by ours.
+pygls is used for dispatch and capabilities, with the framing and the errors of `protocol`. Its document store is not:
+it splits lines where the protocol does not (a form feed moves every later line) and takes 2 ms for an edit in a long
+file, so the handlers of the document notifications are replaced by ours.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import socket
+import sys
 from collections.abc import Callable
 from typing import Any
 
 from lsprotocol import types as lsp
 from pygls.lsp.server import LanguageServer
-from pygls.protocol import LanguageServerProtocol
 from pygls.protocol.language_server import lsp_method
 
 from midfill.version import __version__
@@ -24,9 +26,13 @@ from midfill_server.convert import (
     from_lsp_document,
     from_lsp_encoding,
 )
-from midfill_server.features import instruct
+from midfill_server.defects import described
+from midfill_server.features import configuration, instruct, notices, workspace
 from midfill_server.features.completion import completion, inline_completion
-from midfill_server.options import settings_from_client
+from midfill_server.features.items import TRIGGER_CHARACTERS
+from midfill_server.features.status import StatusLight, snooze, status
+from midfill_server.features.workspace import ALL_FILES
+from midfill_server.protocol import StrictProtocol, serve
 from midfill_server.session import Session
 
 logger = logging.getLogger(__name__)
@@ -35,20 +41,50 @@ logger = logging.getLogger(__name__)
 class MidfillServer(LanguageServer):
     """pygls' server, with our session beside it and without its pop-ups."""
 
+    protocol: DocumentProtocol
+
     def __init__(self, session: Session) -> None:
         super().__init__("midfill", __version__, protocol_cls=DocumentProtocol)
         self.session = session
+        self.status = StatusLight(self)
+
+    def serve_stdio(self) -> None:
+        """Serve the editor at the other end of standard input and output until it leaves."""
+        with (
+            # Read without Python's buffer: its lock, held by a reading thread, breaks the end of the process.
+            open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as source,
+            open(sys.stdout.fileno(), "wb", closefd=False) as sink,
+        ):
+
+            def write(data: bytes) -> None:
+                sink.write(data)
+                sink.flush()
+
+            self._serve(source.read, write)
+
+    def serve_tcp(self, host: str, port: int) -> None:
+        """Listen there, and serve the first editor that connects until it leaves."""
+        with socket.create_server((host, port)) as listener:
+            connection, _ = listener.accept()
+        with connection:
+            self._serve(connection.recv, connection.sendall)
+
+    def _serve(self, read: Callable[[int], bytes], write: Callable[[bytes], object]) -> None:
+        asyncio.run(serve(self.protocol, read, write))
+        from midfill.engines.state import state_folder  # noqa: PLC0415  # Of no use to `initialize`.
+
+        self.session.statistics.save(state_folder())
 
     def tell(self, sentence: str, kind: lsp.MessageType = lsp.MessageType.Warning) -> None:
         """Show a sentence to the user."""
         self.window_show_message(lsp.ShowMessageParams(kind, f"Midfill: {sentence}"))
 
     def report_server_error(self, error: Exception, source: Any) -> None:
-        """Log what went wrong by its kind only: the message may quote the user's code."""
-        logger.error("a message could not be handled: %s", type(error).__name__)
+        """Log what went wrong without its message, which may quote the user's code."""
+        logger.error("a message could not be handled: %s", described(error.__cause__ or error))
 
 
-class DocumentProtocol(LanguageServerProtocol):
+class DocumentProtocol(StrictProtocol):
     """The protocol with our own document store."""
 
     _server: MidfillServer
@@ -81,34 +117,67 @@ def create_server(session: Session) -> MidfillServer:
     @feature(lsp.INITIALIZE)
     def initialize(ls: MidfillServer, params: lsp.InitializeParams) -> None:
         ls.session.encoding = from_lsp_encoding(ls.workspace.position_encoding)
-        ls.session.settings, problems = settings_from_client(
-            params.initialization_options, ls.session.settings
-        )
-        ls.session.problems = problems
-        logging.getLogger().setLevel(ls.session.settings.log_level.upper())
+        workspace.take_folders(ls, params)
+        configuration.take_initial(ls, params.initialization_options)
 
     @feature(lsp.INITIALIZED)
     async def initialized(ls: MidfillServer, params: lsp.InitializedParams) -> None:
-        for problem in ls.session.problems:
-            ls.tell(problem)
-        await ls.session.warm_up()
-        if ls.session.trouble:
-            ls.tell(ls.session.trouble, lsp.MessageType.Error)
-        if ls.session.notice:
-            ls.tell(ls.session.notice)
+        if ls.session.started:
+            return
+        workspace.watch(ls)
+        workspace.reload(ls)
+        # Before the model is loaded, since they name it.
+        await configuration.ask(ls)
+        ls.session.started = True
+        ls.status.update()
+        await configuration.load(ls)
 
     @feature(lsp.SHUTDOWN)
     async def shutdown(ls: MidfillServer, params: None) -> None:
         await ls.session.end()
 
     # Without options pygls does not announce it.
-    feature(lsp.TEXT_DOCUMENT_INLINE_COMPLETION, lsp.InlineCompletionOptions())(inline_completion)
-    feature(lsp.TEXT_DOCUMENT_COMPLETION, lsp.CompletionOptions())(completion)
+    @feature(lsp.TEXT_DOCUMENT_INLINE_COMPLETION, lsp.InlineCompletionOptions())
+    async def inline(
+        ls: MidfillServer, params: lsp.InlineCompletionParams
+    ) -> lsp.InlineCompletionList:
+        with ls.status.working():
+            return await inline_completion(ls, params)
+
+    @feature(lsp.TEXT_DOCUMENT_COMPLETION, lsp.CompletionOptions(TRIGGER_CHARACTERS))
+    async def listed(ls: MidfillServer, params: lsp.CompletionParams) -> lsp.CompletionList:
+        with ls.status.working():
+            return await completion(ls, params)
 
     instruct.register(server)
 
-    @server.command(ACCEPTED_COMMAND)
-    def accepted(ls: MidfillServer, request_id: str) -> None:
-        logger.debug("%s was accepted", request_id)
-
+    for name, handler in _NOTIFICATIONS.items():
+        feature(name, ALL_FILES if name in _FILE_OPERATIONS else None)(handler)
+    for name, command in _COMMANDS.items():
+        server.command(name)(command)
     return server
+
+
+_NOTIFICATIONS: dict[str, Callable[..., Any]] = {
+    lsp.WORKSPACE_DID_CHANGE_CONFIGURATION: configuration.did_change,
+    lsp.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS: workspace.did_change_folders,
+    lsp.WORKSPACE_DID_CHANGE_WATCHED_FILES: workspace.did_change_watched,
+    lsp.WORKSPACE_DID_CREATE_FILES: workspace.did_create,
+    lsp.WORKSPACE_DID_DELETE_FILES: workspace.did_delete,
+    lsp.WORKSPACE_DID_RENAME_FILES: workspace.did_rename,
+    lsp.TEXT_DOCUMENT_DID_SAVE: workspace.did_save,
+    notices.DID_SHOW: notices.did_show,
+    notices.DID_ACCEPT_IN_PART: notices.did_accept_in_part,
+}
+
+_FILE_OPERATIONS = (
+    lsp.WORKSPACE_DID_CREATE_FILES,
+    lsp.WORKSPACE_DID_DELETE_FILES,
+    lsp.WORKSPACE_DID_RENAME_FILES,
+)
+
+_COMMANDS: dict[str, Callable[..., Any]] = {
+    ACCEPTED_COMMAND: notices.accepted,
+    "midfill.snooze": snooze,
+    "midfill.status": status,
+}

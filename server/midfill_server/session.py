@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import logging
+import time
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from midfill.cache import CompletionCache
 from midfill.engine import Engine, Role
 from midfill.errors import MidfillError
 from midfill.formats import limits_of
 from midfill.settings import EngineSettings, InstructSettings, Settings
-from midfill.syntax import Syntax
+from midfill.syntax import Syntax, parse
 from midfill.text import Document, Edit, Encoding
+from midfill_server.folders import Folders
 from midfill_server.pace import Pace
 from midfill_server.scheduler import Scheduler
+from midfill_server.statistics import Statistics
 from midfill_server.trees import Trees
 
 logger = logging.getLogger(__name__)
@@ -33,6 +38,13 @@ class Snapshot:
     settings: Settings
     engine: Engine
 
+    def taken(self, entry: Edit) -> tuple[Snapshot, int]:
+        """The state as if an entry of the editor's own list had been taken, and the caret behind it."""
+        start = self.document.offset(entry.start, self.encoding)
+        document = self.document.edited([entry], self.document.version, self.encoding)
+        syntax = parse(document, self.syntax) if self.syntax else None
+        return replace(self, document=document, syntax=syntax), start + len(entry.text)
+
 
 @dataclass(frozen=True)
 class Explained:
@@ -48,7 +60,16 @@ class Session:
     """What the server knows of one editor."""
 
     open_engine: OpenEngine
-    settings: Settings = field(default_factory=Settings)
+    command_line: Settings = field(default_factory=Settings)
+    """What the command line says; the editor's settings are laid over it."""
+    initialization: Any = None
+    """The editor's settings as `initialize` had them."""
+    configuration: Any = None
+    """The editor's settings as it told them last."""
+    settings: Settings = field(init=False)
+    """What all of these make together. A project's own are laid over it: see `settings_for`."""
+    folders: Folders = field(default_factory=Folders)
+    statistics: Statistics = field(default_factory=Statistics)
     encoding: Encoding = "utf-16"
     documents: dict[str, Document] = field(default_factory=dict)
     scheduler: Scheduler = field(default_factory=Scheduler)
@@ -61,21 +82,34 @@ class Session:
     tried: dict[str, Hashable] = field(default_factory=dict)
     """The text around the caret for which a completion was last computed ahead, by document."""
     problems: list[str] = field(default_factory=list)
-    """Settings that had no meaning, a sentence each, to be told once."""
+    """Settings that had no meaning, a sentence each, to be told."""
+    told: set[str] = field(default_factory=set)
+    """What has been told; nothing is told twice."""
     trouble: str = ""
     """Why no model can be used, in one sentence; empty while one can."""
     notice: str = ""
     """What the model cannot do that others can, in one sentence, to be told once."""
+    model: str = ""
+    """The name of the model that is loaded."""
+    n_working: int = 0
+    """Requests that are being answered."""
+    started: bool = False
+    """Whether the editor has said that it is ready."""
     ended: bool = False
     """Whether the editor has said goodbye."""
     explained: dict[str, Explained] = field(default_factory=dict)
     """The last explanation in each document."""
     trees: Trees = field(default_factory=Trees)
     _engine: Engine | None = None
+    _closing: set[asyncio.Future[None]] = field(default_factory=set)
+    _snoozed_until_s: float = 0.0
     _instruct: Engine | None = None
     _instruct_is: tuple[EngineSettings, InstructSettings] | None = None
     """What it was opened for."""
     _request_ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+
+    def __post_init__(self) -> None:
+        self.settings = self.command_line
 
     def open(self, document: Document) -> None:
         """Take a document that the editor opened."""
@@ -105,9 +139,38 @@ class Session:
         document = self.documents.get(uri)
         if document is None:
             return None
-        return Snapshot(
-            document, self.trees.of(document), self.encoding, self.settings, self.engine
-        )
+        settings = self.settings_for(document)
+        return Snapshot(document, self.trees.of(document), self.encoding, settings, self.engine)
+
+    def settings_for(self, document: Document) -> Settings:
+        """What holds for a document now: its project's own settings count, and whether the server rests."""
+        settings = self.folders.settings_for(document.uri, document.language, self.settings)
+        if self.snoozed_for_s > 0:
+            return replace(settings, completion=replace(settings.completion, enabled=False))
+        return settings
+
+    def use(self, settings: Settings) -> None:
+        """Let new settings hold. If they ask for another engine, whatever runs on the old one is answered empty."""
+        before, self.settings = self.settings, settings
+        if (settings.engine, settings.instruct) == (before.engine, before.instruct):
+            return
+        self.trouble = self.model = ""
+        self.scheduler.stop()
+        if self._engine is not None:
+            engine, self._engine = self._engine, None
+            closing = asyncio.ensure_future(engine.close())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+
+    def snooze(self, seconds: float) -> None:
+        """Complete nothing for so long."""
+        self._snoozed_until_s = time.monotonic() + seconds
+        self.scheduler.stop()
+
+    @property
+    def snoozed_for_s(self) -> float:
+        """How long it rests from now on; 0 if it does not."""
+        return max(0.0, self._snoozed_until_s - time.monotonic())
 
     @property
     def engine(self) -> Engine:
@@ -140,11 +203,19 @@ class Session:
 
     async def warm_up(self) -> None:
         """Load the model behind the editor's back; what a person must mend stands in `trouble` afterwards."""
+        settings = self.settings
         try:
-            self.notice = limits_of(await self.engine.info())
+            info = await self.engine.info()
+            name, notice, trouble = info.name, limits_of(info), ""
         except MidfillError as error:
-            # An engine that was closed while it loaded is no trouble: the editor is leaving.
-            self.trouble = "" if self.ended else str(error)
+            name, notice, trouble = "", "", str(error)
+        # An engine that was closed while it loaded is no trouble: the editor is leaving, or wants another.
+        if not self.ended and settings.engine == self.settings.engine:
+            self.model, self.notice, self.trouble = name, notice, trouble
+
+    def loading(self) -> float | None:
+        """How much of the model is loaded, 0 to 1; None where that is not known."""
+        return self._engine.loading() if self._engine else None
 
     def request_id(self) -> str:
         """A name for one answer, told back when it is accepted."""
@@ -158,6 +229,8 @@ class Session:
         for engine in engines:
             if engine is not None:
                 await engine.close()
+        if self._closing:
+            await asyncio.wait(self._closing)
 
 
 def instruct_key(uri: str) -> str:

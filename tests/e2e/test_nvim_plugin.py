@@ -24,7 +24,7 @@ vim.cmd('runtime plugin/midfill.lua')
 vim.g.asked = 0
 require('midfill').setup({{
   cmd = {{ {python!r}, '-m', 'midfill_server', 'serve', '--model', {model!r} }},
-  settings = {{ engine = {{ hostLingerS = 0 }}, completion = {{ minConfidence = 0 }} }},
+  settings = {{ engine = {{ hostLingerS = 0 }}, completion = {{ eagerness = 1 }} }},
 }})
 local ask = require('midfill.client').ask
 require('midfill.client').ask = function(client, method, ...)

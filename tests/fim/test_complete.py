@@ -176,6 +176,17 @@ async def test_at_the_time_limit_what_is_there_is_shown() -> None:
     assert [usage.stop_reason for usage in engine.usages] == ["cancelled"]
 
 
+@pytest.mark.parametrize("n_turns", range(12))
+async def test_a_cancel_in_any_turn_of_the_loop_ends_it(n_turns: int) -> None:
+    engine = FakeEngine("answer", piece_delay_s=60)
+    task = asyncio.ensure_future(completed("x = ║", engine, replace(SETTINGS, time_limit_ms=10**7)))
+    for _ in range(n_turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait({task}, timeout=5)
+    assert task.cancelled()
+
+
 async def test_cancelling_reaches_the_engine() -> None:
     engine = FakeEngine("abc def", piece_delay_s=60)
     task = asyncio.ensure_future(completed("x = ║", engine))

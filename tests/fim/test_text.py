@@ -91,6 +91,46 @@ def test_edits_do_what_a_plain_string_does(
         assert (document.version, document.language, document.uri) == (version, "c", "file:///a.c")
 
 
+LINE = st.text(st.sampled_from("aé日😋\u2028\t"), min_size=8, max_size=30)
+
+
+@pytest.mark.parametrize("ending", ["", "\n", "\r\n", "\r"])
+@given(line=LINE, encodings=st.lists(st.sampled_from(ENCODINGS), min_size=8), data=st.data())
+def test_typing_on_from_the_last_edit(
+    ending: str, line: str, encodings: list[Encoding], data: st.DataObject
+) -> None:
+    document = Document.of(f"é\n{line}{ending}é")
+    caret = data.draw(st.integers(0, len(line)))
+    for version, encoding in enumerate(encodings):
+        # Mostly one key after another, some deletions, some a few places away; some inside a character.
+        step = data.draw(st.sampled_from([0, 0, 0, -1, -2, 2, -9, 9]))
+        inside = data.draw(st.sampled_from([0, 0, 0, 1]))
+        line = document.lines[1].rstrip("\r\n") if ending else document.lines[1]
+        start = min(max(0, caret + step), len(line))
+        end = min(len(line), start + data.draw(st.sampled_from([0, 0, 1, 3])))
+        units = [units_of(line, column, encoding) for column in (start, end)]
+        new = data.draw(st.sampled_from(["a", "😋", "é", "", "日a", "a\n", "\r"]))
+        edit = Edit(Position(1, units[0] + inside), Position(1, units[1] + inside), new)
+        # The same without what the document knows of its last edit.
+        plain = Document.of(document.text).edited([edit], 0, encoding)
+        document = document.edited([edit], version, encoding)
+        assert document.lines == plain.lines
+        caret = start + len(new)
+
+
+@given(texts, st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9), texts), max_size=6))
+def test_edits_in_one_message_follow_each_other(
+    text: str, edits: list[tuple[int, int, str]]
+) -> None:
+    for encoding in ENCODINGS:
+        made = [Edit(Position(line, at), Position(line, at + 1), new) for line, at, new in edits]
+        one_by_one = Document.of(text)
+        for edit in made:
+            one_by_one = one_by_one.edited([edit], 1, encoding)
+        assert Document.of(text).edited(made, 1, encoding).lines == one_by_one.lines
+        assert list(one_by_one.lines) == split_lines(one_by_one.text)
+
+
 @pytest.mark.parametrize(
     ("edit", "text"),
     [

@@ -246,7 +246,7 @@ def test_a_client_that_cannot_resolve_gets_a_command_and_is_sent_the_edit(
     client.open(SHELF, uri=uri)
     command = offered(client, uri)["Simplify"]["command"]
     asked = client.send("workspace/executeCommand", command)
-    request = client.notifications.get(timeout=TIMEOUT_S)
+    request = client.requests.get(timeout=TIMEOUT_S)
     assert request["method"] == "workspace/applyEdit"
     mended = changed(SHELF, request["params"]["edit"], uri, 1)
     assert "        return sum(self.items)\n\n\nshelf = Shelf()\n" in mended
@@ -258,7 +258,7 @@ def test_an_edit_that_the_editor_does_not_take_is_one_sentence(client: LspClient
     begin(client)
     client.open(SHELF, uri="file:///work/a.py")
     asked = refactoring(client, "file:///work/a.py", task="simplify")
-    request = client.notifications.get(timeout=TIMEOUT_S)
+    request = client.requests.get(timeout=TIMEOUT_S)
     client.respond(request["id"], {"applied": False})
     assert "did not take the edit" in told(client)
     assert client.answer(asked)["result"]["applied"] is False
@@ -273,7 +273,7 @@ def test_a_free_instruction_comes_from_a_client_that_can_ask_for_one(client: Lsp
     assert found["Explain"]["command"]["command"] == "midfill.showExplanation"
     (place,) = found["Refactor…"]["command"]["arguments"]
     asked = refactoring(client, **{**place, "instruction": "use sum"})
-    request = client.notifications.get(timeout=TIMEOUT_S)
+    request = client.requests.get(timeout=TIMEOUT_S)
     assert "return sum(self.items)" in changed(SHELF, request["params"]["edit"], uri, 1)
     client.respond(request["id"], {"applied": True})
     assert client.answer(asked)["result"]["applied"] is True

@@ -13,8 +13,11 @@ import httpx
 import pytest
 
 from gguf_models import tiny_model
+from midfill.engine import Usage
 from midfill.engines.fake import CHAT_TEMPLATE
 from midfill.version import __version__
+from midfill_server.checks_settings import check_settings
+from midfill_server.statistics import Offer, Statistics
 
 SOURCE = "total = alpha(1)\nother = alpha\n"
 
@@ -159,7 +162,7 @@ def test_a_host_in_the_foreground_serves_those_who_show_the_token(folder: Path) 
 def test_stats_of_no_host(folder: Path) -> None:
     done = midfill("stats")
     assert (done.returncode, done.stdout, done.stderr) == (0, "No host is running.\n", "")
-    assert json.loads(midfill("stats", "--json").stdout) == []
+    assert json.loads(midfill("stats", "--json").stdout)["hosts"] == []
 
 
 def test_stats_of_a_host_in_the_foreground(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,7 +183,7 @@ def test_stats_of_a_host_in_the_foreground(folder: Path, monkeypatch: pytest.Mon
         for key, port in (("dead", 1), ("taken", int(address.rpartition(":")[2]))):
             fields = {"pid": 1, "port": port, "token": "other", "version": "", "key": key}
             (state / f"host-{key}.json").write_text(json.dumps(fields))
-        [told] = json.loads(midfill("stats", "--json").stdout)
+        [told] = json.loads(midfill("stats", "--json").stdout)["hosts"]
         table = midfill("stats")
         host.terminate()
         assert host.wait(timeout=60) == 0
@@ -223,6 +226,62 @@ def test_a_closed_pipe_is_no_traceback(folder: Path) -> None:
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False, timeout=120)
     os.close(writing)
     assert b"Traceback" not in done.stderr
+
+
+def test_stats_show_what_editors_counted(folder: Path) -> None:
+    statistics = Statistics()
+    statistics.offered("c1", Offer("file:///a", "", "text"))
+    statistics.accepted("c1")
+    statistics.answered("model", 100.0, Usage(tokens_reused=3, tokens_evaluated=1))
+    statistics.save(folder / "state")
+    told = json.loads(midfill("stats", "--json").stdout)["completions"]
+    assert (told["offered"], told["acceptance"], told["tokens_reused"]) == (1, 1.0, 0.75)
+    table = midfill("stats").stdout
+    assert "1 (100%)" in table
+    assert "75%" in table
+
+
+@pytest.mark.parametrize(
+    ("toml", "level", "said"),
+    [
+        pytest.param(None, "ok", "there is no midfill.toml", id="none"),
+        pytest.param("[completion]\nnByHand = 2", "ok", "holds for its files", id="sound"),
+        pytest.param("[engine]\nmodel = 'x'", "warning", "do not hold", id="not-its-to-set"),
+        pytest.param("[", "warning", "is not TOML", id="damaged"),
+    ],
+)
+def test_doctor_reads_the_projects_settings(
+    folder: Path, toml: str | None, level: str, said: str
+) -> None:
+    if toml is not None:
+        (folder / "midfill.toml").write_text(toml)
+    (found,) = check_settings(folder, {})
+    assert (found.level, said in found.text) == (level, True)
+    assert bool(found.remedy) == (level == "warning")
+
+
+def test_doctor_tells_no_key(folder: Path) -> None:
+    _, found = check_settings(folder, {"MIDFILL_API_KEY": "secret"})
+    assert found.text == "MIDFILL_API_KEY is set"
+
+
+def test_bench_counts(folder: Path) -> None:
+    (folder / "b.py").write_text("total = alpha(1)\nother = alpha(1)\nthird = beta[2]\n")
+    done = midfill("bench", "b.py", "--model", "fake:", "--json")
+    told = json.loads(done.stdout)
+    assert (done.returncode, done.stderr, told["model"]) == (0, "", "fake")
+    assert told["first"]["places"] == told["next_key"]["places"] == 3
+    assert told["first"]["tokens"]["generated"] > 0
+    assert set(told["first"]["ms"]) == {"p50", "p90", "p99"}
+    table = midfill("bench", "b.py", "--model", "fake:").stdout
+    assert "one key later" in table
+
+
+def test_the_shell_takes_the_projects_settings(folder: Path) -> None:
+    (folder / "midfill.toml").write_text("[completion]\nmaxTokensLine = 2\nengine = 1")
+    done = midfill("complete", "a.py:2:14", "--model", "fake:", "--json")
+    assert json.loads(done.stdout)["tokens"]["generated"] == 2
+    assert done.stderr == "completion.engine is not a setting.\n"
 
 
 def test_index_says_what_it_has_read_and_forgets(folder: Path) -> None:

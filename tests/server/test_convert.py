@@ -36,10 +36,10 @@ def test_an_answer_that_is_taken(
 ) -> None:
     before, offset = caret(marked)
     document = Document.of(before)
-    ghost = to_lsp_inline_completion(document, offset, text, encoding, "c1", n_replaced)
+    ghost = to_lsp_inline_completion(document, offset, offset + n_replaced, text, encoding, "c1")
     assert isinstance(ghost.insert_text, str)
     assert ghost.range is not None
     assert taken(document, ghost.range, ghost.insert_text, encoding) == after
-    entry = to_lsp_completion(document, offset, text, encoding, "c1", n_replaced).text_edit
+    entry = to_lsp_completion(document, offset, offset + n_replaced, text, encoding, "c1").text_edit
     assert isinstance(entry, lsp.TextEdit)
     assert taken(document, entry.range, entry.new_text, encoding) == after

@@ -38,6 +38,8 @@ CHAT_TEMPLATE = (
 FAKE_SCHEME = "fake:"
 """Begins the path of a model that is this engine: `fake:` or `fake:text=pass&piece_delay_s=1`."""
 
+_LOAD_STEP_S = 0.1
+
 _BATCH_TOKENS = 64
 """Prompt tokens evaluated between two looks at whether anyone still waits, as on a CPU."""
 
@@ -100,6 +102,8 @@ class FakeEngine:
         logprob: float = math.log(0.99),
         chat_template: str = CHAT_TEMPLATE,
         load: Callable[[], None] = lambda: None,
+        load_s: float = 0.0,
+        others: Sequence[str] = (),
     ) -> None:
         self.requests: list[Asked] = []
         """Every generation asked for, in order."""
@@ -113,6 +117,10 @@ class FakeEngine:
         self._logprob = logprob
         self._chat_template = chat_template
         self._load = load
+        self._load_s = load_s
+        self._others = others
+        """What further candidates say."""
+        self._loading: float | None = None
         self._evaluated: list[int] = []
         self._closed = asyncio.Event()
 
@@ -120,9 +128,9 @@ class FakeEngine:
     def at(cls, path: str) -> FakeEngine:
         """The engine that a path of the form `fake:name=value&…` describes.
 
-        Names: `text`, `answers` (a file of JSON: answers by what the prompt holds, longest first),
-        `piece_chars`, `piece_delay_s`, `batch_delay_s`, `n_ctx`, and `load`, which is `refuse` or
-        `crash` for a model that cannot be loaded or that ends the process.
+        Names: `text`, `answers` (a file of JSON: answers by what the prompt holds, longest first), `others` (further
+        candidates, with `|` between), `piece_chars`, `piece_delay_s`, `batch_delay_s`, `n_ctx`, `load_s`, and `load`,
+        which is `refuse` or `crash` for a model that cannot be loaded or that ends the process.
 
         Raises:
             SettingsError: a name or a value is unknown.
@@ -142,6 +150,8 @@ class FakeEngine:
                 batch_delay_s=float(options.get("batch_delay_s", 0)),
                 n_ctx=int(options.get("n_ctx", 16384)),
                 load=_LOADS[options.get("load", "")],
+                load_s=float(options.get("load_s", 0)),
+                others=[text for text in options.get("others", "").split("|") if text],
             )
         except (KeyError, ValueError) as error:
             raise SettingsError(f"{path!r} does not describe a fake engine: {error}.") from error
@@ -152,7 +162,7 @@ class FakeEngine:
         Raises:
             ModelError: the engine was made to refuse.
         """
-        self._load()
+        await self._be_loaded()
         return ModelInfo(
             name="fake",
             n_ctx=self._n_ctx,
@@ -178,8 +188,8 @@ class FakeEngine:
         return _text(ids)
 
     def loading(self) -> float | None:
-        """Nothing is ever loaded."""
-        return None
+        """How much is loaded: nothing ever is, unless the engine was made to take its time."""
+        return self._loading
 
     async def generate(
         self, prompt: Sequence[int], sampling: Sampling
@@ -199,10 +209,11 @@ class FakeEngine:
             if slot.usage.stop_reason:
                 yield Piece("", (), (), slot.usage)
                 return
-            answer = self._answer(asked)
-            async with contextlib.aclosing(self._decode(slot, answer, sampling)) as pieces:
-                async for piece in pieces:
-                    yield piece
+            answers = [self._answer(asked), *self._others][: sampling.n_candidates]
+            for idx, answer in enumerate(answers):
+                async with contextlib.aclosing(self._decode(slot, answer, sampling)) as pieces:
+                    async for piece in pieces:
+                        yield replace(piece, candidate_idx=idx)
         finally:
             usage = slot.usage
             self.usages.append(replace(usage, stop_reason=usage.stop_reason or "cancelled"))
@@ -210,6 +221,15 @@ class FakeEngine:
     async def close(self) -> None:
         """End the running generations as `cancelled`."""
         self._closed.set()
+
+    async def _be_loaded(self) -> None:
+        steps, self._load_s = int(self._load_s / _LOAD_STEP_S), 0.0
+        for step in range(steps):
+            self._loading = step / steps
+            if await self._closed_within(_LOAD_STEP_S):
+                raise EngineGone("The engine was closed while it loaded.")
+        self._loading = None
+        self._load()
 
     def _check(self, prompt: Sequence[int]) -> None:
         if self._closed.is_set():
@@ -331,7 +351,17 @@ def _refuse() -> None:
     raise ModelError("The fake model refuses to load, as it was told to.")
 
 
-_OPTIONS = ("text", "answers", "piece_chars", "piece_delay_s", "batch_delay_s", "n_ctx", "load")
+_OPTIONS = (
+    "text",
+    "answers",
+    "others",
+    "piece_chars",
+    "piece_delay_s",
+    "batch_delay_s",
+    "n_ctx",
+    "load_s",
+    "load",
+)
 _LOADS: Mapping[str, Callable[[], None]] = {
     "": lambda: None,
     "refuse": _refuse,

@@ -11,6 +11,7 @@ from midfill.errors import MidfillError
 from midfill.version import __version__
 
 _COMMANDS = {
+    "bench": "Measure completions in files of one's own.",
     "complete": "Complete at a place in a file and print the text.",
     "demo": "Complete some places of a real file, shown as an editor would.",
     "document": "Write the documentation of some lines, as a diff.",
@@ -21,7 +22,7 @@ _COMMANDS = {
     "index": "Index a workspace as an editor's server does, or forget its index.",
     "refactor": "Rewrite some lines as you say, as a diff.",
     "serve": "Run the language server, for an editor.",
-    "stats": "Show what the running hosts have done.",
+    "stats": "Show what was offered and kept, and what the running hosts have done.",
     "tests": "Write tests for a function or class, as a new file.",
 }
 _MODULES = {"document": "refactor", "fix": "refactor", "tests": "refactor"}

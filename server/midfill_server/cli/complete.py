@@ -17,6 +17,7 @@ from midfill.formats import Layout
 from midfill.settings import EngineSettings, Settings
 from midfill.syntax import parse
 from midfill_server.cli.place import Place, read_place
+from midfill_server.project import settings_at
 
 LINGER_S = 120.0
 """A model loaded for the shell stays this long, so that a second command is answered at once."""
@@ -49,6 +50,8 @@ def command(
 ) -> None:
     """Print the completion at a place.
 
+    The settings are those of the project that FILE is in.
+
     LINE and COL count from 1, as compilers print them; without them the caret is at the end. FILE may be
     "-" for standard input. Nothing is printed where there is nothing to complete.
     """
@@ -56,6 +59,10 @@ def command(
         raise click.NoSuchOption(place)
     where = read_place(place, language)
     settings = Settings(EngineSettings(model=model, urls=urls, host_linger_s=LINGER_S))
+    if where.path is not None:
+        settings, problems = settings_at(where.path, settings)
+        for problem in problems:
+            click.echo(problem, err=True)
     # Who asks wants to see what there is, sure or not.
     completion = replace(settings.completion, eagerness=1.0)
     if layout:

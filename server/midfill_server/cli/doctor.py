@@ -14,6 +14,7 @@ from rich.text import Text
 
 from midfill.settings import EngineSettings
 from midfill_server.checks import Finding, run_checks, worst
+from midfill_server.checks_settings import check_settings
 
 _MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "problem": ("✗", "red")}
 
@@ -24,11 +25,14 @@ _MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "problem": ("✗",
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @click.option("--report", is_flag=True, help="Print Markdown for a bug report, without your name.")
 def command(model: str, urls: tuple[str, ...], as_json: bool, report: bool) -> None:
-    """Look at this installation, this machine and the model, and say what to do.
+    """Look at this installation, this machine, the model and the project in this folder, and say what to do.
 
     The exit status is 1 if there is a problem.
     """
-    findings = run_checks(EngineSettings(model=model, urls=urls))
+    findings = [
+        *run_checks(EngineSettings(model=model, urls=urls)),
+        *check_settings(Path.cwd()),
+    ]
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings]))
     elif report:

@@ -21,6 +21,8 @@ class Place:
 
     document: Document
     offset: int
+    path: Path | None = None
+    """None for standard input."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,8 @@ def read_place(argument: str, language: str | None) -> Place:
     else:
         text, uri = _read(Path(path)), Path(path).absolute().as_uri()
     document = Document.of(text, language or language_of(path), uri=uri)
-    return Place(document, _offset(document, path, match["line"], match["column"]))
+    offset = _offset(document, path, match["line"], match["column"])
+    return Place(document, offset, None if path == "-" else Path(path))
 
 
 def _read(path: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import suppress
 
 import click
 
@@ -51,11 +52,11 @@ def command(
         Settings(EngineSettings(model=model, urls=urls), log_level=log_level),
     )
     server = create_server(session)
-    if tcp is None:
-        server.start_io()
-    else:
-        host, port = _address(tcp)
-        server.start_tcp(host, port)
+    with suppress(KeyboardInterrupt):
+        if tcp is None:
+            server.serve_stdio()
+        else:
+            server.serve_tcp(*_address(tcp))
     # The protocol's rule: an editor that went without saying goodbye is status 1.
     sys.exit(0 if session.ended else 1)
 

@@ -1,9 +1,10 @@
-"""`midfill stats`: what the hosts that run on this machine have done so far."""
+"""`midfill stats`: how completing goes for this user, and what the hosts that run on this machine have done."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -14,19 +15,54 @@ from rich.table import Table
 from midfill.engines.host_meter import PHASES, QUANTILES, TOKENS
 from midfill.engines.host_stats import HostReport, running_hosts
 from midfill.engines.state import state_folder
+from midfill_server.statistics import load
+from midfill_server.statistics import report as completions_report
 
 
 @click.command("stats")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def command(as_json: bool) -> None:
-    """Show what the hosts of this user have done since they were started."""
+    """Show what editors were offered and what was kept of it, and what the running hosts have done.
+
+    Editors add their counts when they leave. Nothing is sent anywhere.
+    """
     hosts = asyncio.run(running_hosts(state_folder()))
+    counts, bins = load(state_folder())
     if as_json:
-        click.echo(json.dumps([report(host) for host in hosts]))
-    elif not hosts:
-        click.echo("No host is running.")
-    else:
+        told = [report(host) for host in hosts]
+        click.echo(json.dumps({"completions": completions_report(counts, bins), "hosts": told}))
+        return
+    if counts:
+        Console().print(completions_table(completions_report(counts, bins)))
+    if hosts:
         Console().print(table(hosts))
+    else:
+        click.echo("No host is running.")
+
+
+def completions_table(completions: Mapping[str, Any]) -> Table:
+    """What editors were offered, and what was kept of it."""
+    ms, sources = completions["ms"], completions["answered_from"]
+    rows = {
+        "offered": completions["offered"],
+        "accepted": f"{completions['accepted']} ({_percent(completions['acceptance'])})",
+        "accepted in part": completions["accepted_in_part"],
+        "still there after 30 s": _percent(completions["kept_after_30_s"]),
+        "characters accepted": f"{completions['accepted_chars']:,}",
+        "ms to answer, p50 / p90 / p99": " / ".join(
+            "-" if value is None else f"{value:g}" for value in ms.values()
+        ),
+        "answered from": ", ".join(f"{name} {count}" for name, count in sorted(sources.items())),
+        "prompt tokens reused": _percent(completions["tokens_reused"]),
+    }
+    shown = Table(box=box.SIMPLE_HEAD, show_header=False)
+    for name, value in rows.items():
+        shown.add_row(name, str(value))
+    return shown
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.0%}"
 
 
 def report(host: HostReport) -> dict[str, Any]:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import logging
-import traceback
+import time
 from typing import TYPE_CHECKING
 
 from lsprotocol import types as lsp
 
 from midfill.errors import MidfillError
-from midfill_server.answering import AskedBy, Found, answer
-from midfill_server.convert import (
-    from_lsp_position,
-    to_lsp_completion,
-    to_lsp_inline_completion,
-)
-from midfill_server.session import Snapshot
+from midfill_server.answering import AskedBy, answer
+from midfill_server.convert import from_lsp_position, from_lsp_selection
+from midfill_server.defects import described
+from midfill_server.features.items import Answer, inline_items, list_items
 
 if TYPE_CHECKING:
     from midfill_server.server import MidfillServer
@@ -27,16 +24,13 @@ async def inline_completion(
     ls: MidfillServer, params: lsp.InlineCompletionParams
 ) -> lsp.InlineCompletionList:
     """Answer `textDocument/inlineCompletion`; an empty list where there is nothing to show."""
-    by_hand = params.context.trigger_kind == lsp.InlineCompletionTriggerKind.Invoked
+    context = params.context
+    by_hand = context.trigger_kind == lsp.InlineCompletionTriggerKind.Invoked
+    selected = context.selected_completion_info
     asked_by: AskedBy = "hand" if by_hand else "typing"
-    shown = await _answer(ls, params.text_document.uri, params.position, asked_by)
-    if shown is None:
-        return lsp.InlineCompletionList([])
-    snapshot, offset, request_id, found = shown
-    item = to_lsp_inline_completion(
-        snapshot.document, offset, found.text, snapshot.encoding, request_id, found.n_replaced
-    )
-    return lsp.InlineCompletionList([item])
+    shown = await _answer(ls, params.text_document.uri, params.position, asked_by, selected)
+    items = inline_items(shown, selected, ls.session.statistics) if shown else []
+    return lsp.InlineCompletionList(items)
 
 
 async def completion(ls: MidfillServer, params: lsp.CompletionParams) -> lsp.CompletionList:
@@ -48,21 +42,24 @@ async def completion(ls: MidfillServer, params: lsp.CompletionParams) -> lsp.Com
     if features and features.inline_completion:
         return lsp.CompletionList(is_incomplete=False, items=[])
     shown = await _answer(ls, params.text_document.uri, params.position, "list")
-    if shown is None:
-        return lsp.CompletionList(is_incomplete=True, items=[])
-    snapshot, offset, request_id, found = shown
-    item = to_lsp_completion(
-        snapshot.document, offset, found.text, snapshot.encoding, request_id, found.n_replaced
-    )
+    items = list_items(shown, ls.session.statistics) if shown else []
     # What is right here may not be after the next key, so the client is to ask again.
-    return lsp.CompletionList(is_incomplete=True, items=[item])
+    return lsp.CompletionList(is_incomplete=True, items=items)
 
 
 async def _answer(
-    ls: MidfillServer, uri: str, position: lsp.Position, asked_by: AskedBy
-) -> tuple[Snapshot, int, str, Found] | None:
-    """Snapshot, offset, request id and a completion that has a text, or None with one line in the log."""
-    request_id = ls.session.request_id()
+    ls: MidfillServer,
+    uri: str,
+    position: lsp.Position,
+    asked_by: AskedBy,
+    selected: lsp.SelectedCompletionInfo | None = None,
+) -> Answer | None:
+    """What may be shown at a place, or None with one line in the log.
+
+    With an entry `selected` in the editor's own list, it is what goes on from there.
+    """
+    request_id, started = ls.session.request_id(), time.perf_counter()
+    ls.session.statistics.counts["asked"] += 1
     try:
         snapshot = ls.session.snapshot(uri)
     except MidfillError as error:
@@ -73,23 +70,27 @@ async def _answer(
         logger.debug("%s: nothing, the document is not open or completion is off", request_id)
         return None
     offset = snapshot.document.offset(from_lsp_position(position), snapshot.encoding)
+    assumed, caret = snapshot, offset
+    if selected is not None:
+        assumed, caret = snapshot.taken(from_lsp_selection(selected))
     try:
-        found = await answer(ls.session, snapshot, offset, asked_by)
+        n_candidates = snapshot.settings.completion.n_by_hand if asked_by == "hand" else 1
+        live = snapshot.document if selected is not None else None
+        found = await answer(ls.session, assumed, caret, asked_by, n_candidates, live)
     except MidfillError as error:
         logger.warning("%s: nothing, %s", request_id, error)
         return None
     except Exception as error:
-        # An error answered to this request pops up in the editor at every key. The message is left out of the
-        # log: it may quote the user's code, which the places in our own files do not.
-        places = " < ".join(
-            f"{at.name}:{at.lineno}" for at in traceback.extract_tb(error.__traceback__)[::-1]
-        )
-        logger.error("%s: nothing, a defect: %s in %s", request_id, type(error).__name__, places)
+        # An error answered to this request pops up in the editor at every key.
+        logger.error("%s: nothing, a defect: %s", request_id, described(error))
         return None
-    if not found or not found[0].text:
+    shown = tuple(each for each in found if each.text)
+    if not shown:
         why = found[0].usage.stop_reason if found else "it was overtaken, or took too long"
         logger.debug("%s: nothing, %s", request_id, why)
         return None
+    total_ms = 1000 * (time.perf_counter() - started)
+    ls.session.statistics.answered(found[0].source, total_ms, found[0].usage)
     evaluated = found[0].usage.tokens_evaluated
     logger.debug("%s: from the %s, %d evaluated", request_id, found[0].source, evaluated)
-    return snapshot, offset, request_id, found[0]
+    return Answer(snapshot, offset, request_id, shown)

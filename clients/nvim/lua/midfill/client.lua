@@ -18,6 +18,7 @@ function M.attach(bufnr, options)
   end
   local capabilities = vim.lsp.protocol.make_client_capabilities()
   capabilities.textDocument.inlineCompletion = { dynamicRegistration = false }
+  capabilities.experimental = { midfill = { status = true } }
   vim.lsp.start({
     name = 'midfill',
     cmd = options.cmd,
