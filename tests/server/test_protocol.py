@@ -99,7 +99,7 @@ def test_no_frame(hardened: LspClient, data: bytes) -> None:
     ("method", "params", "code"),
     [
         pytest.param("textDocument/unheardOf", {}, -32601, id="unknown-method"),
-        pytest.param("textDocument/hover", PLACE, -32601, id="known-but-not-offered"),
+        pytest.param("textDocument/definition", PLACE, -32601, id="known-but-not-offered"),
         pytest.param("$/unheardOf", {}, -32601, id="unknown-dollar-method"),
         pytest.param("textDocument/inlineCompletion", {}, -32602, id="no-parameters"),
         pytest.param("textDocument/inlineCompletion", None, -32602, id="null"),

@@ -23,7 +23,12 @@ async def test_one_of_two_servers_goes(tmp_path: Path) -> None:
     one, other = FakeOpenAI("alpha", key="secret"), FakeOpenAI("alpha", key="secret")
 
     def first(client: LspClient, urls: list[str]) -> None:
-        client.initialize(options={"engine": {"urls": urls, "apiKeyFile": str(key)}})
+        client.initialize(
+            options={
+                "engine": {"urls": urls, "apiKeyFile": str(key)},
+                "completion": {"ahead": False},
+            }
+        )
         client.open("value = ")
         assert client.ghost(0, 8) == "alpha"
         assert client.notifications.empty()
