@@ -20,6 +20,7 @@ FLOORS = (
     # 1: languages and models as data
     ("midfill.languages", "midfill.trees", "midfill.snippets", "midfill.masking"),
     ("midfill.nesting",),
+    ("midfill.similarity",),
     ("midfill.blocks", "midfill.answers"),
     ("midfill.syntax",),
     # The workspace: what may be read of it, and what is known of it
@@ -28,6 +29,7 @@ FLOORS = (
     ("midfill.index_store",),
     ("midfill.index", "midfill.indexer"),
     ("midfill.validity", "midfill.code_facts", "midfill.caret"),
+    ("midfill.recent", "midfill.selection", "midfill.notebook"),
     ("midfill.formats",),
     ("midfill.chat_template",),
     ("midfill.chat",),

@@ -8,7 +8,7 @@ nothing can come back from a folder that is ignored. The two kinds of files are 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
 
 KINDS = (".gitignore", ".midfillignore")
+OWN = KINDS[1:]
+"""Those that are written for Midfill alone."""
 
 
 class IgnoreFiles:
@@ -25,7 +27,9 @@ class IgnoreFiles:
         self._specs: dict[Path, _Read] = {}
         self._tops: dict[Path, Path] = {}
 
-    def ignores(self, path: Path, root: Path, *, is_dir: bool = False) -> bool:
+    def ignores(
+        self, path: Path, root: Path, *, is_dir: bool = False, kinds: Sequence[str] = KINDS
+    ) -> bool:
         """Whether a path below `root`, or a folder that it is in, is ignored. Both are absolute.
 
         The files of the repository that `root` stands in count too.
@@ -36,7 +40,7 @@ class IgnoreFiles:
         return any(
             self._says(kind, folders[: depth + 1], path, top.joinpath(*names[: depth + 1]), is_dir)
             for depth in range(len(names))
-            for kind in KINDS
+            for kind in kinds
         )
 
     def ignores_in(self, path: Path, root: Path, *, is_dir: bool) -> bool:

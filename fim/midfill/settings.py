@@ -78,6 +78,14 @@ class InstructSettings:
 
 
 @dataclass(frozen=True)
+class ContextSettings:
+    """Code from elsewhere that a prompt may hold."""
+
+    recent: bool = True
+    """Whether prompts hold code around the places in the workspace where you were lately."""
+
+
+@dataclass(frozen=True)
 class CompletionSettings:
     """Completion at the caret."""
 
@@ -147,6 +155,7 @@ class Settings:
 
     engine: EngineSettings = field(default_factory=EngineSettings)
     completion: CompletionSettings = field(default_factory=CompletionSettings)
+    context: ContextSettings = field(default_factory=ContextSettings)
     instruct: InstructSettings = field(default_factory=InstructSettings)
     index: IndexSettings = field(default_factory=IndexSettings)
     log_level: LogLevel = "warning"

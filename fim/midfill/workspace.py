@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from midfill.ignored import IgnoreFiles
+from midfill.ignored import OWN, IgnoreFiles
 
 SECRET_NAMES = (
     *(".env", ".env.*", "*.env", ".envrc", ".netrc", "_netrc", ".npmrc", ".pypirc", ".pgpass"),
@@ -137,6 +137,20 @@ class Workspace:
     def may_read(self, path: str | Path) -> bool:
         """Whether text of this file may enter the index or a prompt, as far as its name and place tell."""
         return self.real_path(path) is not None
+
+    def may_complete(self, path: str | Path) -> bool:
+        """Whether a file that somebody has open may be the one that is completed.
+
+        Not if it is secret by its name, or `.midfillignore` names it. What Git ignores, or what is outside the
+        folders, is somebody's own to work on: it enters no other file's prompt.
+        """
+        named = Path(os.path.normpath(Path(path).absolute()))
+        places = {named, Path(os.path.realpath(named))}
+        return not any(
+            _is_secret(place.name)
+            or ((root := self._root(place)) and self._ignored.ignores(place, root, kinds=OWN))
+            for place in places
+        )
 
     def real_path(self, path: str | Path) -> Path | None:
         """The file behind a path that may be read. Links are followed: it is the file that counts, and its name."""

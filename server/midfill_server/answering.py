@@ -14,7 +14,7 @@ from typing import Literal
 
 from midfill.ahead import as_if_taken
 from midfill.complete import Completion, candidates, judged, prompt_for, warm
-from midfill.context import CompletionContext, gather
+from midfill.context import CompletionContext
 from midfill.engine import Usage
 from midfill.errors import MidfillError
 from midfill.generation import Generation
@@ -72,7 +72,7 @@ async def answer(
     Raises:
         EngineError, ModelError: as for `complete`.
     """
-    context = _context(snapshot, offset)
+    context = session.context(snapshot, offset)
     uri = snapshot.document.uri
     if live is None:
         session.carets[uri] = len(snapshot.document.text) - offset
@@ -105,7 +105,7 @@ def read_when_idle(session: Session, uri: str) -> None:
         end = len(snapshot.document.text)
         back = session.carets.get(uri)
         offset = max(0, end - (back or 0))
-        context = _context(snapshot, offset)
+        context = session.context(snapshot, offset)
         if session.read.get(uri) != _around(context):
             work = _reading(session, snapshot, context, is_opened=back is None)
             session.scheduler.ahead(uri, context, work)
@@ -309,10 +309,6 @@ def _holds(session: Session, snapshot: Snapshot, live: Document) -> bool:
         and now.engine is snapshot.engine
         and now.settings.completion.enabled
     )
-
-
-def _context(snapshot: Snapshot, offset: int) -> CompletionContext:
-    return gather(snapshot.document, offset, snapshot.syntax)
 
 
 def _showing_all(settings: CompletionSettings) -> CompletionSettings:

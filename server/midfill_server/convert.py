@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from lsprotocol import types as lsp
 
 from midfill.edits import Change
+from midfill.notebook import Notebook
 from midfill.text import Document, Edit, Encoding, Position
 
 ACCEPTED_COMMAND = "midfill.accepted"
@@ -45,6 +46,17 @@ def from_lsp_changes(
         else:
             start, end = change.range.start, change.range.end
             yield Edit(from_lsp_position(start), from_lsp_position(end), change.text)
+
+
+def from_lsp_notebook(notebook: lsp.NotebookDocument) -> Notebook:
+    """A notebook as the editor opened it."""
+    return Notebook(notebook.uri, tuple(cell.document for cell in notebook.cells))
+
+
+def from_lsp_cells(notebook: Notebook, change: lsp.NotebookCellArrayChange) -> Notebook:
+    """A notebook after some of its cells were taken out and others put in their place."""
+    cells = tuple(cell.document for cell in change.cells or ())
+    return notebook.with_cells(change.start, change.start + change.delete_count, cells)
 
 
 def to_lsp_range(document: Document, start: int, end: int, encoding: Encoding) -> lsp.Range:

@@ -22,14 +22,17 @@ from midfill.version import __version__
 from midfill_server.answering import read_when_idle, take_edit
 from midfill_server.convert import (
     ACCEPTED_COMMAND,
+    from_lsp_cells,
     from_lsp_changes,
     from_lsp_document,
     from_lsp_encoding,
+    from_lsp_notebook,
 )
 from midfill_server.defects import described
 from midfill_server.features import configuration, instruct, notices, workspace
 from midfill_server.features.completion import completion, inline_completion
 from midfill_server.features.items import TRIGGER_CHARACTERS
+from midfill_server.features.prompt import PROMPT_REQUEST, prompt
 from midfill_server.features.status import StatusLight, snooze, status
 from midfill_server.features.workspace import ALL_FILES
 from midfill_server.protocol import StrictProtocol, serve
@@ -44,7 +47,14 @@ class MidfillServer(LanguageServer):
     protocol: DocumentProtocol
 
     def __init__(self, session: Session) -> None:
-        super().__init__("midfill", __version__, protocol_cls=DocumentProtocol)
+        super().__init__(
+            "midfill",
+            __version__,
+            protocol_cls=DocumentProtocol,
+            notebook_document_sync=lsp.NotebookDocumentSyncOptions(
+                [lsp.NotebookDocumentFilterWithNotebook("*")]
+            ),
+        )
         self.session = session
         self.status = StatusLight(self)
 
@@ -103,6 +113,39 @@ class DocumentProtocol(StrictProtocol):
         self._server.session.edit(document.uri, changes, document.version)
         take_edit(self._server.session, document.uri)
 
+    @lsp_method(lsp.NOTEBOOK_DOCUMENT_DID_OPEN)
+    def lsp_notebook_document__did_open(self, params: lsp.DidOpenNotebookDocumentParams) -> None:
+        """Take a notebook and its cells."""
+        cells = map(from_lsp_document, params.cell_text_documents)
+        self._server.session.open_notebook(from_lsp_notebook(params.notebook_document), cells)
+
+    @lsp_method(lsp.NOTEBOOK_DOCUMENT_DID_CHANGE)
+    def lsp_notebook_document__did_change(
+        self, params: lsp.DidChangeNotebookDocumentParams
+    ) -> None:
+        """Take cells that come, go, or change."""
+        session, uri = self._server.session, params.notebook_document.uri
+        cells = params.change.cells
+        notebook = session.notebooks.get(uri)
+        if cells is None or notebook is None:
+            return
+        if structure := cells.structure:
+            session.open_notebook(
+                from_lsp_cells(notebook, structure.array),
+                map(from_lsp_document, structure.did_open or ()),
+            )
+            for closed in structure.did_close or ():
+                session.close(closed.uri)
+        for content in cells.text_content or ():
+            changes = from_lsp_changes(content.changes)
+            session.edit(content.document.uri, changes, content.document.version)
+
+    @lsp_method(lsp.NOTEBOOK_DOCUMENT_DID_CLOSE)
+    def lsp_notebook_document__did_close(self, params: lsp.DidCloseNotebookDocumentParams) -> None:
+        """Forget a notebook and its cells."""
+        cells = [cell.uri for cell in params.cell_text_documents]
+        self._server.session.close_notebook(params.notebook_document.uri, cells)
+
     @lsp_method(lsp.TEXT_DOCUMENT_DID_CLOSE)
     def lsp_text_document__did_close(self, params: lsp.DidCloseTextDocumentParams) -> None:
         """Forget a document."""
@@ -126,6 +169,7 @@ def create_server(session: Session) -> MidfillServer:
             return
         workspace.watch(ls)
         workspace.reload(ls)
+        ls.session.set_roots(ls.session.roots)
         # Before the model is loaded, since they name it.
         await configuration.ask(ls)
         ls.session.started = True
@@ -149,6 +193,7 @@ def create_server(session: Session) -> MidfillServer:
         with ls.status.working():
             return await completion(ls, params)
 
+    feature(PROMPT_REQUEST)(prompt)
     instruct.register(server)
 
     for name, handler in _NOTIFICATIONS.items():

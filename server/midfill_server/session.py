@@ -10,14 +10,20 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from pygls.uris import to_fs_path
+
 from midfill.cache import CompletionCache
+from midfill.context import CompletionContext
 from midfill.engine import Engine, Role
 from midfill.errors import MidfillError
 from midfill.formats import limits_of
+from midfill.notebook import Notebook
 from midfill.settings import EngineSettings, InstructSettings, Settings
 from midfill.syntax import Syntax, parse
 from midfill.text import Document, Edit, Encoding
 from midfill_server.folders import Folders
+from midfill_server.gathering import Caret, Gathering
+from midfill_server.notebooks import Notebooks
 from midfill_server.pace import Pace
 from midfill_server.scheduler import Scheduler
 from midfill_server.statistics import Statistics
@@ -81,6 +87,8 @@ class Session:
     """The text around the caret that the engine has read last, by document."""
     tried: dict[str, Hashable] = field(default_factory=dict)
     """The text around the caret for which a completion was last computed ahead, by document."""
+    roots: tuple[str, ...] = ()
+    """The workspace's folders, as the editor wrote them."""
     problems: list[str] = field(default_factory=list)
     """Settings that had no meaning, a sentence each, to be told."""
     told: set[str] = field(default_factory=set)
@@ -99,6 +107,8 @@ class Session:
     """Whether the editor has said goodbye."""
     explained: dict[str, Explained] = field(default_factory=dict)
     """The last explanation in each document."""
+    notebooks: Notebooks = field(init=False)
+    gathering: Gathering = field(init=False)
     trees: Trees = field(default_factory=Trees)
     _engine: Engine | None = None
     _closing: set[asyncio.Future[None]] = field(default_factory=set)
@@ -110,10 +120,14 @@ class Session:
 
     def __post_init__(self) -> None:
         self.settings = self.command_line
+        self.notebooks = Notebooks(self.documents)
+        self.gathering = Gathering(self.documents, self.trees.at_hand, self.notebooks.notebook_of)
 
     def open(self, document: Document) -> None:
         """Take a document that the editor opened."""
         self.documents[document.uri] = document
+        self.gathering.attend(document.uri, 0)
+        self.gathering.changed([document.uri])
 
     def edit(self, uri: str, edits: Iterable[Edit | str], version: int) -> None:
         """Apply the editor's edits. One for a document that is not open is dropped, and said so in the log."""
@@ -121,11 +135,16 @@ class Session:
         if document is None:
             logger.warning("an edit came for a document that is not open")
             return
+        edits = list(edits)
         self.documents[uri] = document.edited(edits, version, self.encoding)
+        if places := [edit.start.line for edit in edits if isinstance(edit, Edit)]:
+            self.gathering.attend(uri, places[-1])
 
     def close(self, uri: str) -> None:
         """Forget a document and stop what runs for it."""
+        self.gathering.rest(uri)
         self.documents.pop(uri, None)
+        self.gathering.forget(uri)
         self.trees.forget(uri)
         self.explained.pop(uri, None)
         self.carets.pop(uri, None)
@@ -143,9 +162,10 @@ class Session:
         return Snapshot(document, self.trees.of(document), self.encoding, settings, self.engine)
 
     def settings_for(self, document: Document) -> Settings:
-        """What holds for a document now: its project's own settings count, and whether the server rests."""
+        """What holds for a document now: its project's own settings count, whether the server rests, and whether the
+        file is one that is kept out of prompts."""
         settings = self.folders.settings_for(document.uri, document.language, self.settings)
-        if self.snoozed_for_s > 0:
+        if self.snoozed_for_s > 0 or not self.gathering.may_complete(document.uri):
             return replace(settings, completion=replace(settings.completion, enabled=False))
         return settings
 
@@ -171,6 +191,40 @@ class Session:
     def snoozed_for_s(self) -> float:
         """How long it rests from now on; 0 if it does not."""
         return max(0.0, self._snoozed_until_s - time.monotonic())
+
+    def caret(self, snapshot: Snapshot, offset: int) -> Caret:
+        """All that completing at a caret of a snapshot reads. To be called before anything is waited for."""
+        uri, settings = snapshot.document.uri, snapshot.settings
+        where = self.notebooks.around(snapshot.document)
+        document, offset = where.document, where.start + offset
+        self.gathering.attend(uri, snapshot.document.line_of(offset - where.start))
+        selection = self.gathering.choose(uri, document, offset, settings)
+        syntax = snapshot.syntax if document is snapshot.document else self.trees.of(document)
+        self.gathering.look_up(uri, document, offset, syntax, settings)
+        return Caret(document, offset, syntax, self.gathering.path_of(uri), selection)
+
+    def context(self, snapshot: Snapshot, offset: int) -> CompletionContext:
+        """The context at a caret of a snapshot. To be called before anything is waited for."""
+        return self.caret(snapshot, offset).context()
+
+    def set_roots(self, uris: Iterable[str]) -> None:
+        """Take the workspace's folders, as the editor wrote them."""
+        self.roots = tuple(uris)
+        paths = [to_fs_path(uri) for uri in self.roots if uri.startswith("file:")]
+        self.gathering.open_folders(filter(None, paths), self.settings.index)
+
+    def open_notebook(self, notebook: Notebook, cells: Iterable[Document]) -> None:
+        """Take a notebook that the editor opened, or whose cells are others than before, and cells that are new."""
+        self.notebooks.put(notebook)
+        for cell in cells:
+            self.open(cell)
+
+    def close_notebook(self, uri: str, cells: Iterable[str]) -> None:
+        """Forget a notebook and its cells."""
+        for cell in cells:
+            self.close(cell)
+        self.notebooks.drop(uri)
+        self.trees.forget(uri)
 
     @property
     def engine(self) -> Engine:
@@ -231,6 +285,7 @@ class Session:
                 await engine.close()
         if self._closing:
             await asyncio.wait(self._closing)
+        await self.gathering.end()
 
 
 def instruct_key(uri: str) -> str:

@@ -52,6 +52,11 @@ class Trees:
         self._known[document.uri] = _Known(document, syntax)
         return syntax
 
+    def at_hand(self, document: Document) -> Syntax | None:
+        """The document's tree if it has been made."""
+        known = self._known.get(document.uri)
+        return known.syntax if known is not None and known.document is document else None
+
     def forget(self, uri: str) -> None:
         """Let a document's tree go."""
         self._known.pop(uri, None)

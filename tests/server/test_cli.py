@@ -78,6 +78,55 @@ def test_json_tells_the_cost(folder: Path) -> None:
     assert set(answer["ms"]) == {"prompt", "wait", "prefill", "decode", "filter", "total"}
 
 
+def test_prompt_shows_what_would_be_sent(folder: Path) -> None:
+    done = midfill("prompt", "a.py:2:14", "--model", "fake:", "--layout", "psm")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "Model: fake, in the format of codellama",
+        "Order: psm, up to the end of the line",
+        "Prompt: 35 tokens",
+        "",
+        "⟨<bos>⟩⟨▁<PRE>⟩total = alpha(1)",
+        "other = alpha⟨▁<SUF>⟩",
+        "⟨▁<MID>⟩",
+    ]
+
+
+def test_prompt_as_json_has_the_pieces_and_what_else_is_sent(folder: Path) -> None:
+    report = json.loads(midfill("prompt", "a.py:2:14", "--model", "fake:", "--json").stdout)
+    assert (report["layout"], report["tokens"]) == ("spm", 35)
+    assert report["instead"] == {"layout": "psm", "tokens": 35}
+    assert [piece["text"] for piece in report["pieces"] if "text" in piece] == ["\n", SOURCE[:-1]]
+    assert (report["snippets"], report["leftOut"], report["copyFrom"]) == ([], [], [])
+
+
+def test_prompt_with_a_folder_holds_what_its_other_files_define(folder: Path) -> None:
+    (folder / "names.py").write_text("def canonical_name(value):\n    return value.lower()\n")
+    (folder / ".env").write_text("CANARY=canonical_name\n")
+    (folder / "main.py").write_text("from names import canonical_name\nname = canonical_name(")
+    arguments = ["prompt", "main.py", "--model", "fake:"]
+    assert "names.py" not in midfill(*arguments).stdout
+    done = midfill(*arguments, "--folder", ".")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    (found,) = [line for line in lines if line.startswith("From names.py: ")]
+    assert found.endswith(" characters, defines what is used near the caret")
+    assert "CANARY" not in done.stdout
+
+
+def test_prompt_says_what_there_was_no_room_for(folder: Path) -> None:
+    line = "value = compute(1)\n"
+    done = midfill("prompt", "-:1000:1", "--model", "fake:", text=line * 1000)
+    rest = [each for each in done.stdout.splitlines() if each.startswith("To copy from: ")]
+    assert rest
+    report = json.loads(
+        midfill("prompt", "-:1000:1", "--model", "fake:", "--json", text=line * 1000).stdout
+    )
+    assert rest == [
+        f"To copy from: {len(text)} more characters of the file" for text in report["copyFrom"]
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -23,14 +23,16 @@ def take_folders(ls: MidfillServer, params: lsp.InitializeParams) -> None:
     if not uris and params.root_uri:
         uris = [params.root_uri]
     ls.session.folders.change(uris)
+    ls.session.roots = tuple(uris)
 
 
 def did_change_folders(ls: MidfillServer, params: lsp.DidChangeWorkspaceFoldersParams) -> None:
     """Folders come and go."""
-    event = params.event
-    ls.session.folders.change(
-        [folder.uri for folder in event.added], [folder.uri for folder in event.removed]
-    )
+    added = [folder.uri for folder in params.event.added]
+    removed = [folder.uri for folder in params.event.removed]
+    ls.session.folders.change(added, removed)
+    stay = [uri for uri in ls.session.roots if uri not in removed]
+    ls.session.set_roots([*stay, *(uri for uri in added if uri not in stay)])
     reload(ls)
 
 
@@ -56,6 +58,8 @@ def did_change_watched(ls: MidfillServer, params: lsp.DidChangeWatchedFilesParam
 
 def did_save(ls: MidfillServer, params: lsp.DidSaveTextDocumentParams) -> None:
     """A file was saved: for editors that watch none."""
+    # What was worked on in it is worth keeping.
+    ls.session.gathering.rest(params.text_document.uri)
     _changed(ls, [params.text_document.uri])
 
 
@@ -81,6 +85,7 @@ def watch(ls: MidfillServer) -> None:
 
 
 def _changed(ls: MidfillServer, uris: list[str]) -> None:
+    ls.session.gathering.changed(uris)
     # A folder that moves may have one in it.
     if any(uri.endswith(f"/{PROJECT_FILE}") or "." not in uri.rpartition("/")[2] for uri in uris):
         reload(ls)

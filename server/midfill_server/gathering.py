@@ -1,0 +1,345 @@
+"""What the prompt at a caret is made of besides the document: gathered while nobody waits, chosen when somebody does.
+
+A request never waits for it. The ring is filled when attention leaves a place; the index is asked after a request,
+in a thread of its own, for the one that comes next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from pygls.uris import to_fs_path
+
+from midfill.context import CompletionContext, gather
+from midfill.definitions import imports_of
+from midfill.masking import masked
+from midfill.prompt import CHARS_PER_TOKEN
+from midfill.recent import JUMP_LINES, Chunk, Ring, region, text_of
+from midfill.selection import Candidate, Reason, Selection, ranked, select
+from midfill.settings import IndexSettings, Settings
+from midfill.snippets import Snippet
+from midfill.syntax import Syntax
+from midfill.text import Document
+from midfill.workspace import Workspace
+
+if TYPE_CHECKING:
+    from midfill.index import Index
+    from midfill_server.indexing import Indexing
+
+logger = logging.getLogger(__name__)
+
+QUERY_LINES = 20
+"""Lines up to the caret that candidates are compared with: the window of RepoCoder (Zhang et al. 2023)."""
+
+MAX_LINES_OF_IMPORTS = 2000
+"""Longer documents count with the imports that they had when they were indexed: finding them takes 50 ms for 10,000
+lines (measured with tree-sitter 0.26.1), in which Python's lock is held."""
+
+
+@dataclass(frozen=True)
+class Caret:
+    """A caret with all that a completion there reads, frozen when the request came."""
+
+    document: Document
+    """The text around the caret: the document, or the cells of a notebook as one."""
+    offset: int
+    syntax: Syntax | None
+    path: str
+    selection: Selection
+
+    def context(self) -> CompletionContext:
+        """What the library completes at."""
+        snippets = self.selection.snippets
+        return gather(self.document, self.offset, self.syntax, self.path, snippets)
+
+
+class Gathering:
+    """Recent places, the index's latest answers, and what the last prompt held. Owned by the session."""
+
+    def __init__(
+        self,
+        documents: Mapping[str, Document],
+        tree_of: Callable[[Document], Syntax | None],
+        notebook_of: Callable[[str], str],
+    ) -> None:
+        """`documents`: the open ones. `tree_of`: a document's tree if it is at hand. `notebook_of`: the notebook
+        of a cell, or the document itself."""
+        self.workspace = Workspace(())
+        """Says what may be read; nothing as long as no folder is open."""
+        self._documents = documents
+        self._tree_of = tree_of
+        self._notebook_of = notebook_of
+        self._ring = Ring()
+        self._place: _Place | None = None
+        self._run: _Run | None = None
+        self._readable: dict[str, bool] = {}
+        self._completable: dict[str, bool] = {}
+        self._indexing: Indexing | None = None
+        self._stopping: set[asyncio.Task[None]] = set()
+        self._found: dict[str, _Found] = {}
+        self._wanted: _Question | None = None
+        self._asking: asyncio.Task[None] | None = None
+        self._thread: ThreadPoolExecutor | None = None
+
+    def open_folders(self, folders: Iterable[str | Path], settings: IndexSettings) -> None:
+        """Take the workspace's folders, and read them behind the editor's back."""
+        # Of no use to `initialize`, which it would hold up.
+        from midfill_server.indexing import Indexing  # noqa: PLC0415
+
+        self._stop_indexing()
+        self._indexing = Indexing(folders, settings)
+        self.workspace = self._indexing.workspace
+        self._found.clear()
+        self._readable.clear()
+        self._completable.clear()
+        self._indexing.start()
+
+    def changed(self, uris: Iterable[str]) -> None:
+        """Files were saved, opened, made, renamed or deleted."""
+        self._readable.clear()
+        self._completable.clear()
+        if self._indexing is not None:
+            self._indexing.changed(file for uri in uris if (file := self._file_of(uri)))
+
+    def attend(self, uri: str, line: int) -> None:
+        """Somebody works at a line of a document; what lies around the place before goes into the ring.
+
+        Whoever was in another document may have changed it, so what a prompt holds is then chosen anew.
+        """
+        before = self._place
+        if before and before.uri != uri:
+            self._run = None
+        if before and (before.uri != uri or abs(before.line - line) > JUMP_LINES):
+            self._remember(before)
+        self._place = _Place(uri, line)
+
+    def rest(self, uri: str) -> None:
+        """A document was saved, or is about to be closed."""
+        if self._place and self._place.uri == uri:
+            self._remember(self._place)
+
+    def forget(self, uri: str) -> None:
+        """A document was closed. What lay around its last place stays in the ring."""
+        if self._place and self._place.uri == uri:
+            self._place = None
+        self._found.pop(uri, None)
+
+    def path_of(self, uri: str) -> str:
+        """How a prompt names a document: by its path in the workspace, or its name outside. A cell is its notebook."""
+        file = self._file_of(uri)
+        return "" if file is None else self.workspace.relative(file) or file.name
+
+    async def settled(self) -> None:
+        """Wait until the index has read the folders, and has answered."""
+        if self._indexing is not None:
+            await self._indexing.fresh()
+        if self._asking is not None:
+            await self._asking
+
+    def may_complete(self, uri: str) -> bool:
+        """Whether a document may be completed in at all; looked up anew when a file was saved or opened."""
+        if uri not in self._completable:
+            file = self._file_of(uri)
+            self._completable[uri] = file is None or self.workspace.may_complete(file)
+        return self._completable[uri]
+
+    def choose(self, uri: str, document: Document, offset: int, settings: Settings) -> Selection:
+        """What the prompt at a caret is to hold of other places. `document` is the text around the caret.
+
+        As long as a run of typing lasts, what was chosen stays, and only definitions are added within a line:
+        whatever is added makes the engine read what comes after it again.
+        """
+        run, line = self._run, document.line_of(offset)
+        if run is None or (run.uri, run.line) != (uri, line):
+            self._readable.clear()
+        # What may be read is asked of the file system, so only for what is chosen; a refusal is known the next time.
+        while True:
+            selection = self._selected(uri, document, offset, settings)
+            if all(self._may_read(candidate.uri) for candidate in selection.chosen):
+                self._run = _Run(uri, line, selection.chosen, settings)
+                return selection
+
+    def _selected(self, uri: str, document: Document, offset: int, settings: Settings) -> Selection:
+        run, line = self._run, document.line_of(offset)
+        query = _query(document, line, offset)
+        root = self._root_of(self.path_of(uri))
+        candidates, strange = ranked(self._candidates(uri, settings), query, root)
+        around = _around(document, offset, settings)
+        # So many characters are hardly ever more tokens than the prompt has room for.
+        budget_chars = settings.completion.max_snippet_tokens * CHARS_PER_TOKEN
+        previous = run.chosen if run and self._goes_on(run, uri, line, settings) else ()
+        if run and previous and run.line == line:
+            fresh = [candidate for candidate in candidates if candidate.reason == "definition"]
+            chosen = select(fresh, previous, around, budget_chars)
+        else:
+            chosen = select(candidates, previous, around, budget_chars)
+            if previous and chosen.lacks_room_for("definition"):
+                chosen = select(candidates, (), around, budget_chars)
+        return chosen.also_left_out(strange, "nothing in common")
+
+    def look_up(
+        self, uri: str, document: Document, offset: int, syntax: Syntax | None, settings: Settings
+    ) -> None:
+        """Ask the index for what the next request at this place may use. The latest question is the one that counts."""
+        if self._indexing is None or not settings.index.enabled:
+            return
+        # A word that is being typed is no name yet.
+        query = _WORD_AT_END.sub("", _query(document, document.line_of(offset), offset))
+        known = self._found.get(uri)
+        if known and known.query == query and known.candidates:
+            return
+        self._wanted = _Question(uri, query, document.language, self.path_of(uri), syntax)
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.ensure_future(self._ask())
+
+    async def end(self) -> None:
+        """Let the thread and the indexing process go."""
+        self._stop_indexing()
+        if self._asking is not None:
+            self._asking.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._asking
+        if self._thread is not None:
+            self._thread.shutdown(wait=False, cancel_futures=True)
+        await asyncio.gather(*self._stopping)
+
+    def _stop_indexing(self) -> None:
+        if self._indexing is not None:
+            stopping = asyncio.ensure_future(self._indexing.stop())
+            self._stopping.add(stopping)
+            stopping.add_done_callback(self._stopping.discard)
+            self._indexing = None
+
+    def _remember(self, place: _Place) -> None:
+        document = self._documents.get(place.uri)
+        self._readable.clear()
+        if document is None or not self._may_read(place.uri):
+            return
+        first, last = region(document, place.line, self._tree_of(document))
+        text = masked(text_of(document, first, last))
+        chunk = Chunk(self._notebook_of(place.uri), Snippet(self.path_of(place.uri), text))
+        self._ring = self._ring.with_chunk(chunk)
+
+    def _goes_on(self, run: _Run, uri: str, line: int, settings: Settings) -> bool:
+        """Whether somebody still types at the same place, and may still be told what was chosen for it."""
+        return (
+            run.uri == uri
+            and abs(run.line - line) <= JUMP_LINES
+            and run.settings is settings
+            and all(self._may_read(candidate.uri) for candidate in run.chosen)
+        )
+
+    def _candidates(self, uri: str, settings: Settings) -> Iterator[Candidate]:
+        if settings.index.enabled and (found := self._found.get(uri)):
+            yield from (each for each in found.candidates if self._readable.get(each.uri, True))
+        if settings.context.recent:
+            for chunk in self._ring.chunks:
+                if self._readable.get(chunk.uri, True):
+                    one = chunk.snippet
+                    yield Candidate(one, "recent", self._root_of(one.path), chunk.uri)
+
+    def _from_index(self, snippets: Iterable[Snippet], reason: Reason) -> Iterator[Candidate]:
+        for one in snippets:
+            if file := self.workspace.absolute(one.path):
+                yield Candidate(one, reason, self._root_of(one.path), file.as_uri())
+
+    def _may_read(self, uri: str) -> bool:
+        """Looked up anew on each line. The index itself learns a moment later of a rule that was just written."""
+        if uri not in self._readable:
+            file = self._file_of(uri)
+            self._readable[uri] = file is not None and self.workspace.may_read(file)
+        return self._readable[uri]
+
+    def _file_of(self, uri: str) -> Path | None:
+        uri = self._notebook_of(uri)
+        path = to_fs_path(uri) if uri.startswith("file:") else None
+        return Path(path) if path else None
+
+    def _root_of(self, path: str) -> str:
+        """The folder that a path as prompts name it begins with, where the workspace has several."""
+        return path.partition("/")[0] if len(self.workspace.roots) > 1 else ""
+
+    async def _ask(self) -> None:
+        while self._wanted is not None:
+            question, self._wanted = self._wanted, None
+            if self._thread is None:
+                self._thread = ThreadPoolExecutor(1, "midfill-index")
+            loop = asyncio.get_running_loop()
+            if self._indexing is None:
+                return
+            index = self._indexing.index
+            try:
+                definitions, similar = await loop.run_in_executor(
+                    self._thread, _answer, index, question
+                )
+                found = (
+                    *self._from_index(definitions, "definition"),
+                    *self._from_index(similar, "similar"),
+                )
+                self._found[question.uri] = _Found(question.text, found)
+            except Exception as error:
+                # Its message may quote code. Without the index there is less to say, and no less to show.
+                logger.warning("the index could not be asked: %s", type(error).__name__)
+
+
+class _Place(NamedTuple):
+    uri: str
+    line: int
+
+
+class _Question(NamedTuple):
+    uri: str
+    text: str
+    language: str
+    path: str
+    syntax: Syntax | None
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What the index said last for a document."""
+
+    query: str
+    candidates: tuple[Candidate, ...]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Somebody typing at one place, and what the last prompt there held."""
+
+    uri: str
+    line: int
+    chosen: tuple[Candidate, ...]
+    settings: Settings = field(repr=False)
+
+
+def _answer(index: Index, question: _Question) -> tuple[list[Snippet], list[Snippet]]:
+    """Definitions, and similar code. Called in a thread of its own."""
+    text, syntax = question.text, question.syntax
+    short = syntax is not None and len(syntax.document.lines) <= MAX_LINES_OF_IMPORTS
+    imports = imports_of(syntax) if syntax and short else None
+    definitions = index.definitions_for(text, question.language, question.path, imports=imports)
+    return definitions, index.similar(text, question.path)
+
+
+def _query(document: Document, line: int, offset: int) -> str:
+    """The last lines up to the caret, which is all that typing makes new."""
+    return document.text[document.line_starts[max(0, line + 1 - QUERY_LINES)] : offset]
+
+
+def _around(document: Document, offset: int, settings: Settings) -> str:
+    """The text that the prompt's own window holds at most."""
+    before = settings.completion.max_prefix_tokens * CHARS_PER_TOKEN
+    after = settings.completion.max_suffix_tokens * CHARS_PER_TOKEN
+    return document.text[max(0, offset - before) : offset + after]
+
+
+_WORD_AT_END = re.compile(r"\w+\Z")
