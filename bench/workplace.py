@@ -2,7 +2,7 @@
 
 The hole's package lies in a folder of its own, the hole's file with the hole in it, and the product's index reads that
 folder. The other open files are visited in order, then the hole, as a person would; what the prompt holds of all that
-is the product's own choice. Where this checkout has no such gathering, it is what was on the screen of the open files.
+is the product's own choice.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ import os
 import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from unittest import mock
@@ -26,11 +24,10 @@ from midfill.settings import Settings
 from midfill.snippets import Snippet
 from midfill.syntax import Syntax, parse
 from midfill.text import Document
+from midfill_server.gathering import Gathering
 
 SEEN_LINES = 64
 """Of another open file; as many as the largest chunk that a baseline takes."""
-
-HAS_GATHERING = find_spec("midfill_server.gathering") is not None
 
 
 class Workplaces:
@@ -62,7 +59,7 @@ class Workplaces:
 
     async def context(self, hole: Hole) -> CompletionContext:
         """What a server knows at the caret. The kind of the hole is not part of it."""
-        if not hole.others or not HAS_GATHERING:
+        if not hole.others:
             return context_of(hole)
         root = self._laid_out(hole)
         file = root / path_of(hole)
@@ -86,12 +83,10 @@ class Workplaces:
                 trees[document.uri] = parse(document)
             return trees[document.uri]
 
-        # By name, because it came later than this bench.
-        module = import_module("midfill_server.gathering")
-        gathering = module.Gathering(documents, tree_of, lambda wanted: wanted)
+        gathering = Gathering(documents, tree_of, lambda wanted: wanted)
         offset = len(hole.prefix)
         try:
-            gathering.open_folders([root], self._settings.index)  # type: ignore[attr-defined,unused-ignore]
+            gathering.open_folders([root], self._settings.index)
             for other in hole.others:
                 gathering.attend((root / other.path).as_uri(), other.line_idx)
             gathering.attend(uri, here.line_of(offset))

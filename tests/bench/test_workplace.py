@@ -8,7 +8,7 @@ import pytest
 from bench.baselines.policy import OpenFile
 from bench.holes_crossfile import cut_across_files
 from bench.holes_items import Hole, Source
-from bench.workplace import HAS_GATHERING, SEEN_LINES, Workplaces, context_of
+from bench.workplace import SEEN_LINES, Workplaces, context_of
 
 from midfill.settings import Settings
 
@@ -39,7 +39,6 @@ def test_without_a_workplace_it_is_what_was_on_the_screen() -> None:
     assert [snippet.text for snippet in context.snippets] == ["".join(lines[68 : 68 + SEEN_LINES])]
 
 
-@pytest.mark.skipif(not HAS_GATHERING, reason="the product gathers nothing from other files here")
 async def test_the_product_finds_the_definition_and_never_the_answer(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
