@@ -176,10 +176,11 @@ async def test_more_candidates_than_there_is_room_for_end_empty(engine: LlamaEng
 async def test_a_generation_that_yields_is_overtaken_and_goes_on_as_if_alone(
     engine: LlamaEngine,
 ) -> None:
-    # The text on both sides is the same, so that the model goes on for long.
+    # Nothing ends it before its budget, so that it surely still runs when the others come.
+    (await engine._loaded()).model.end_ids = ()
     background = await _prompt(engine, CODE + "\n\ndef f(a):\n    ", "\n\n" + CODE)
     foreground = await _prompt(engine, "import os\n\n\ndef g(path):\n    return os.path.")
-    asked = Sampling(60, stop_ids=(), copy=False)
+    asked = Sampling(300, stop_ids=(), copy=False)
     alone = await _said(engine, background, asked)
     order: list[str] = []
 
