@@ -135,3 +135,38 @@ def test_health_names_the_server(nvim: Nvim) -> None:
     report = "\n".join(nvim.wait_for(nvim.lines))
     assert sys.executable in report
     assert "A server runs for" in report
+
+
+def shown_in_float(nvim: Nvim) -> str:
+    program = """
+        local window = vim.api.nvim_get_current_win()
+        if vim.api.nvim_win_get_config(window).relative == '' then return '' end
+        return table.concat(vim.api.nvim_buf_get_lines(0, 0, -1, false), '\\n')
+    """
+    return str(nvim.lua(program))
+
+
+def test_an_explanation_comes_in_a_float(nvim: Nvim) -> None:
+    nvim.keys("gg:Midfill explain<CR>")
+    text = nvim.wait_for(lambda: (text := shown_in_float(nvim)).count("\n") > 2 and text)
+    assert "add" in text
+    assert "instruct" in nvim.wait_for(
+        lambda: (text := shown_in_float(nvim)) and "instruct" in text and text
+    )
+    nvim.keys("q")
+    nvim.wait_for(lambda: not shown_in_float(nvim))
+    assert nvim.lines()[0] == "def add(first, second):"
+
+
+def test_what_is_sent_can_be_read(nvim: Nvim) -> None:
+    nvim.keys("2G:Midfill prompt<CR>")
+    text = nvim.wait_for(lambda: shown_in_float(nvim))
+    assert "def add(first, second):" in text
+    assert "tokens" in text.splitlines()[0]
+
+
+def test_a_refactoring_without_a_model_says_why(nvim: Nvim) -> None:
+    nvim.keys("gg:Midfill refactor use a sum<CR>")
+    program = "return vim.api.nvim_exec2('messages', { output = true }).output"
+    nvim.wait_for(lambda: "instruct" in str(nvim.lua(program)))
+    assert nvim.lines() == ["def add(first, second):", "    pass"]

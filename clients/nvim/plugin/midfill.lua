@@ -5,9 +5,10 @@ end
 vim.g.loaded_midfill = true
 
 vim.api.nvim_create_user_command('Midfill', function(call)
-  require('midfill.command').run(call.fargs)
+  require('midfill.command').run(call.fargs, call.line1, call.line2)
 end, {
   nargs = '*',
+  range = true,
   desc = 'Midfill: completions from a model on this machine',
   complete = function(head, line)
     return #vim.split(line, '%s+') <= 2 and require('midfill.command').names(head) or {}

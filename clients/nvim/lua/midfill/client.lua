@@ -18,7 +18,7 @@ function M.attach(bufnr, options)
   end
   local capabilities = vim.lsp.protocol.make_client_capabilities()
   capabilities.textDocument.inlineCompletion = { dynamicRegistration = false }
-  capabilities.experimental = { midfill = { status = true } }
+  capabilities.experimental = { midfill = { status = true, explanation = true, instruction = true } }
   vim.lsp.start({
     name = 'midfill',
     cmd = options.cmd,
@@ -30,6 +30,9 @@ function M.attach(bufnr, options)
       ['midfill/status'] = function(_, status)
         M.status = status
         vim.cmd.redrawstatus()
+      end,
+      ['midfill/explanation'] = function(_, told)
+        require('midfill.explain').told(told)
       end,
     },
     on_exit = function()

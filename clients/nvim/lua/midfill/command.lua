@@ -8,11 +8,13 @@ local function say(sentence)
   vim.notify('Midfill: ' .. sentence)
 end
 
+local NO_SERVER = 'no server is attached to this buffer; see :checkhealth midfill.'
+
 local function send(command, arguments)
   local bufnr = vim.api.nvim_get_current_buf()
   local server = client.of(bufnr)
   if not server then
-    say('no server is attached to this buffer; see :checkhealth midfill.')
+    say(NO_SERVER)
     return
   end
   local params = { command = command, arguments = arguments }
@@ -23,7 +25,7 @@ local function send(command, arguments)
   end)
 end
 
----@type table<string, fun(words: string[])>
+---@type table<string, fun(words: string[], range: table): boolean?>
 M.commands = {
   toggle = function()
     say(ghost.toggle() and 'ghost text is on in this buffer.' or 'ghost text is off in this buffer.')
@@ -57,17 +59,34 @@ M.commands = {
       return part and part ~= ''
     end, { status.state, status.model, status.message }), ', '))
   end,
+  explain = function(_, range)
+    return require('midfill.explain').explain(range)
+  end,
+  refactor = function(words, range)
+    return require('midfill.explain').refactor(range, table.concat(words, ' '))
+  end,
+  prompt = function()
+    return require('midfill.explain').prompt()
+  end,
   log = function()
     vim.cmd.edit(vim.fn.fnameescape(vim.lsp.get_log_path and vim.lsp.get_log_path() or vim.lsp.log.get_filename()))
   end,
 }
 
---- Run `:Midfill WORDS`.
+--- Run `:Midfill WORDS`, for the lines of its range or the caret's.
 ---@param words string[]
-function M.run(words)
+---@param first integer
+---@param last integer
+function M.run(words, first, last)
   local command = M.commands[words[1] or 'status']
   if command then
-    command(vim.list_slice(words, 2))
+    local start, stop = { line = first - 1, character = 0 }, { line = last - 1, character = 0 }
+    if first < last then
+      stop.line = last
+    end
+    if command(vim.list_slice(words, 2), { start = start, ['end'] = stop }) == false then
+      say(NO_SERVER)
+    end
   else
     say(('there is no command %s; take one of %s.'):format(words[1], table.concat(M.names(''), ', ')))
   end

@@ -42,6 +42,13 @@ function M.setup(given)
       ghost.follow(options.auto)
     end
   end)
+  -- What code actions ask a client to do.
+  vim.lsp.commands['midfill.showExplanation'] = function(command)
+    require('midfill.explain').explain(command.arguments[1].range)
+  end
+  vim.lsp.commands['midfill.askInstruction'] = function(command)
+    require('midfill.explain').refactor(command.arguments[1].range, '')
+  end
   M._map_keys(options.keys)
   for _, bufnr in ipairs(vim.api.nvim_list_bufs()) do
     if vim.api.nvim_buf_is_loaded(bufnr) and vim.bo[bufnr].filetype ~= '' then
