@@ -39,8 +39,8 @@ _RAM_SHARE = 0.75
 """Of all the main memory, for weights and cache together; the rest is for the editor and everyone else."""
 _KV_SHARE = 0.25
 """Of the free main memory, for a cache whose size nobody asked for."""
-_TOKENS_PER_SLOT = 2304
-"""What a completion reads and writes at the default settings (1536 + 512 + 160), up to a multiple of 256."""
+_TOKENS_PER_SLOT = 2816
+"""What a completion reads and writes at the default settings (1536 + 512 + 384 + 160), up to a multiple of 256."""
 _CELLS_LEAST = 4096
 """Before the cache of a GPU gets smaller than this, it gets another type, and then fewer layers."""
 _CELLS_LAST = 1024

@@ -55,22 +55,22 @@ def _plan(machine: Machine, **settings: Any) -> Plan:
 @pytest.mark.parametrize(
     ("gpus", "settings", "layers", "n_cells", "kv_type"),
     [
-        pytest.param([24], {}, (33,), 9216, "f16", id="everything"),
-        pytest.param([8], {}, (33,), 9216, "q8_0", id="all layers before f16"),
+        pytest.param([24], {}, (33,), 11264, "f16", id="everything"),
+        pytest.param([8], {}, (33,), 11264, "q8_0", id="all layers before f16"),
         pytest.param([6], {}, (33,), 6656, "q8_0", id="all layers before the whole context"),
         pytest.param([7.5], {"n_ctx": 4096}, (33,), 4096, "f16", id="just, with the cache in f16"),
         pytest.param([6], {"n_ctx": 4096}, (33,), 4096, "q8_0", id="only with the cache in q8_0"),
         pytest.param([4], {"n_ctx": 4096}, (19,), 4096, "f16", id="a part"),
         pytest.param([4], {}, (19,), 4096, "f16", id="a part, with the smallest useful context"),
         pytest.param([4], {"n_ctx": 4096, "n_slots": 1}, (19,), 4096, "f16", id="slots share"),
-        pytest.param([0.6], {}, (0,), 9216, "f16", id="nothing beside the driver"),
-        pytest.param([6, 24], {}, (0, 33), 9216, "f16", id="one GPU where one suffices"),
+        pytest.param([0.6], {}, (0,), 11264, "f16", id="nothing beside the driver"),
+        pytest.param([6, 24], {}, (0, 33), 11264, "f16", id="one GPU where one suffices"),
         pytest.param([4, 4], {"n_ctx": 4096}, (19, 14), 4096, "f16", id="two half each"),
         pytest.param([2, 3], {"n_ctx": 4096}, (7, 13), 4096, "f16", id="two, and the CPU"),
-        pytest.param([24], {"n_gpu_layers": 0}, (0,), 9216, "f16", id="none wanted"),
-        pytest.param([24], {"n_gpu_layers": 10}, (10,), 9216, "f16", id="fewer than fit"),
+        pytest.param([24], {"n_gpu_layers": 0}, (0,), 11264, "f16", id="none wanted"),
+        pytest.param([24], {"n_gpu_layers": 10}, (10,), 11264, "f16", id="fewer than fit"),
         pytest.param([4], {"n_gpu_layers": 99}, (33,), 4096, "f16", id="what is asked for"),
-        pytest.param([24], {"kv_type": "q8_0"}, (33,), 9216, "q8_0", id="a type is set"),
+        pytest.param([24], {"kv_type": "q8_0"}, (33,), 11264, "q8_0", id="a type is set"),
         pytest.param([6], {"kv_type": "f16", "n_ctx": 4096}, (31,), 4096, "f16", id="f16 is set"),
         pytest.param([200], {"n_ctx": 2**31 - 1}, (33,), 65536, "f16", id="what slots can fill"),
     ],
@@ -91,13 +91,13 @@ def test_gpus(
 @pytest.mark.parametrize(
     ("ram_gib", "free_gib", "settings", "n_cells", "said"),
     [
-        pytest.param(64, 60, {}, 9216, "sees no GPU", id="what all slots can use"),
-        pytest.param(16, 10, {}, 5120, "5120 tokens instead of 9216", id="a quarter of the free"),
+        pytest.param(64, 60, {}, 11264, "sees no GPU", id="what all slots can use"),
+        pytest.param(16, 10, {}, 5120, "5120 tokens instead of 11264", id="a quarter of the free"),
         pytest.param(16, 10, {"n_ctx": 9216}, 9216, "", id="asked for: what there is"),
         pytest.param(16, 7, {"n_ctx": 9216}, 4352, "instead", id="beside weights and reserve"),
         pytest.param(16, 4, {}, 1024, "The memory is short: 4.0 GiB are free", id="short"),
         pytest.param(64, 60, {"n_ctx": 100, "n_slots": 1}, 256, "", id="llama.cpp's smallest"),
-        pytest.param(64, 60, {"kv_type": "q8_0"}, 9216, "", id="a type is set"),
+        pytest.param(64, 60, {"kv_type": "q8_0"}, 11264, "", id="a type is set"),
     ],
 )
 def test_main_memory(
@@ -127,13 +127,14 @@ def test_each_step_down_takes_less_and_the_last_is_a_small_context_on_the_cpu() 
     steps = list(steps_down("m", CODE_LLAMA_7B, machine, settings))
     assert steps[0].alike(first)
     assert [(step.n_gpu_layers, step.n_cells) for step in steps] == [
-        (33, 9216),
-        (24, 9216),
-        (16, 9216),
-        (8, 9216),
-        (0, 9216),
-        (0, 4608),
-        (0, 2304),
+        (33, 11264),
+        (24, 11264),
+        (16, 11264),
+        (8, 11264),
+        (0, 11264),
+        (0, 5632),
+        (0, 2816),
+        (0, 1280),
         (0, 1024),
     ]
     assert all(step.n_ctx <= step.n_cells for step in steps)
@@ -246,10 +247,10 @@ def test_a_number_of_layers_without_sense(n_layers: int) -> None:
 @pytest.mark.parametrize(
     ("gpu_gib", "settings", "n_ctx", "slot_cells"),
     [
-        pytest.param(24, {}, 2304, 2304, id="room for all"),
+        pytest.param(24, {}, 2816, 2816, id="room for all"),
         pytest.param(6, {}, 6656, 0, id="too little for all: they share"),
         pytest.param(24, {"n_ctx": 9216}, 9216, 0, id="a size that was asked for is shared"),
-        pytest.param(24, {"n_slots": 1}, 2304, 0, id="nobody to share with"),
+        pytest.param(24, {"n_slots": 1}, 2816, 0, id="nobody to share with"),
     ],
 )
 def test_each_completion_has_cells_of_its_own_where_there_are_enough(

@@ -98,7 +98,7 @@ def refusals(monkeypatch: pytest.MonkeyPatch) -> Refusals:
 
 @pytest.mark.parametrize(
     ("n_cells", "expected"),
-    [pytest.param(9216, 4608, id="half"), pytest.param(2304, 1024, id="the smallest")],
+    [pytest.param(9216, 5632, id="half"), pytest.param(2304, 1280, id="the smallest")],
 )
 def test_after_it_ran_out_of_memory_it_gets_less(
     tiny: Path, caplog: pytest.LogCaptureFixture, n_cells: int, expected: int
@@ -134,8 +134,8 @@ def test_a_gpu_that_refuses_is_left_alone_at_last(
         assert _load(tiny, EngineSettings()).info.n_gpu_layers == 0
     assert refusals.models == [(3, 0), (2, 0), (1, 0), (0, 0)]
     assert [record.getMessage() for record in caplog.records] == [
-        "tiny.gguf runs on the CPU, 9216 tokens of context in f16. It could not be loaded "
-        "with all 3 layers on the GPU, 9216 tokens of context in f16: no room for weights."
+        "tiny.gguf runs on the CPU, 11264 tokens of context in f16. It could not be loaded "
+        "with all 3 layers on the GPU, 11264 tokens of context in f16: no room for weights."
     ]
 
 
@@ -166,8 +166,8 @@ def test_a_context_that_is_refused_gets_smaller_on_the_same_weights(
     with caplog.at_level(logging.WARNING, "midfill.llama"):
         loaded = _load(tiny, EngineSettings())
     assert refusals.models == [()]
-    assert refusals.contexts == [(9216, "f16"), (4608, "f16"), (2304, "f16")]
-    assert (loaded.context.n_cells, loaded.info.n_ctx) == (2304, 2304)
+    assert refusals.contexts == [(11264, "f16"), (5632, "f16"), (2816, "f16")]
+    assert (loaded.context.n_cells, loaded.info.n_ctx) == (2816, 2816)
     assert len(caplog.records) == 1
     assert "no room for a context" in caplog.text
 
@@ -176,7 +176,7 @@ def test_without_end_the_first_reason_is_told(tiny: Path, refusals: Refusals) ->
     refusals.n_contexts_refused = 99
     with pytest.raises(ModelError, match="no room for a context"):
         _load(tiny, EngineSettings())
-    assert [n_cells for n_cells, _ in refusals.contexts] == [9216, 4608, 2304, 1024]
+    assert [n_cells for n_cells, _ in refusals.contexts] == [11264, 5632, 2816, 1280, 1024]
 
 
 def test_a_file_that_llama_refuses_is_tried_once_on_the_cpu(tiny: Path, refusals: Refusals) -> None:
@@ -198,7 +198,7 @@ def test_a_model_larger_than_the_memory_is_refused_before_it_is_loaded(
 @pytest.mark.parametrize(
     ("n_ctx", "n_slots", "window", "n_cells"),
     [
-        pytest.param(0, 4, 8192, 9216, id="chosen"),
+        pytest.param(0, 4, 8192, 11264, id="chosen"),
         pytest.param(4096, 4, 4096, 4096, id="as set"),
         pytest.param(16384, 4, 8192, 16384, id="a small window leaves cells for other files"),
         pytest.param(10**9, 4, 8192, 4 * 8192, id="never more than all slots can fill"),
