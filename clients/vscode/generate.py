@@ -22,9 +22,9 @@ _TITLE = "Midfill"
 
 _JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 
-_MACHINE_GROUPS = ("server", "engine")
+_MACHINE_GROUPS = ("server", "engine", "instruct")
 """Settings of these groups differ from machine to machine, so they are not synchronised. They also name programs to
-run, files to load and addresses to send code to, so a workspace that is not trusted may not make them."""
+run, files to load and addresses to send code to, so no workspace may make them."""
 
 _SERVER_COMMAND = {
     "type": "array",
@@ -33,7 +33,7 @@ _SERVER_COMMAND = {
     "markdownDescription": "Command that starts the language server, one string for each word, such as "
     '`["/home/me/venv/bin/midfill", "serve"]`. Empty: `midfill` of the selected Python environment, '
     "or else the one on the path.",
-    "scope": "machine-overridable",
+    "scope": "machine",
 }
 
 
@@ -47,7 +47,7 @@ def generated(manifest: str) -> str:
         name
         for part in configuration
         for name, schema in part["properties"].items()
-        if schema["scope"] == "machine-overridable"
+        if schema["scope"] == "machine"
     ]
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
@@ -76,7 +76,7 @@ def _schema(option: Option) -> Mapping[str, Any]:
     schema["default"] = _as_npm_writes(option.default)
     schema["markdownDescription"] = option.description
     is_machines = option.name.split(".")[0] in _MACHINE_GROUPS
-    schema["scope"] = "machine-overridable" if is_machines else "window"
+    schema["scope"] = "machine" if is_machines else "window"
     return schema
 
 
