@@ -9,8 +9,9 @@ import re
 
 HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 and C1 but tab and newline; ESC begins terminal commands
-    "\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffd"  # zero width, bidi, U+FFFD
-    "\U000e0000-\U000e007f\ud800-\udfff]"  # tags, lone surrogates
+    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\uffa0"  # drawn as nothing
+    "\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufe00-\ufe0e\ufeff\ufff9-\ufffd"  # zero width, bidi, U+FFFD
+    "\U000e0000-\U000e0fff\ud800-\udfff]"  # tags, variation selectors, lone surrogates
 )
 
 

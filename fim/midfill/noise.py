@@ -5,15 +5,10 @@ from __future__ import annotations
 import re
 
 from midfill.context import CompletionContext
+from midfill.hidden import HIDDEN
 from midfill.languages import language
 from midfill.masking import MASK, masked
 
-_REFUSED = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 and C1 but tab and newline; ESC begins terminal commands
-    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\uffa0"  # drawn as nothing
-    "\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufe00-\ufe0e\ufeff\ufff9-\ufffd"  # zero width, bidi, U+FFFD
-    "\U000e0000-\U000e0fff\ud800-\udfff]"  # tags, variation selectors, lone surrogates
-)
 _LOOPS = ((3, 6), (10, 4))
 """So many characters said so many times on end, up to the end, are a loop (Tabby)."""
 _MAX_SAME_LINES = 3
@@ -34,7 +29,7 @@ _MASKED = re.compile(rf"{re.escape(MASK)}+")
 
 def refuse_control_characters(text: str, context: CompletionContext) -> str:
     """Cut before the first character that could hide something from a reader or steer a terminal."""
-    refused = _REFUSED.search(text)
+    refused = HIDDEN.search(text)
     return text[: refused.start()] if refused else text
 
 

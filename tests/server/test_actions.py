@@ -193,6 +193,12 @@ def test_what_is_offered(client: LspClient) -> None:
     assert [title for title, action in found.items() if "edit" in action] == []
 
 
+def test_nothing_is_read_of_a_file_that_is_kept_out_of_prompts(client: LspClient) -> None:
+    begin(client)
+    client.open(SHELF, uri="file:///work/.env")
+    assert offered(client, "file:///work/.env") == {}
+
+
 @pytest.mark.parametrize(
     ("only", "titles"),
     [

@@ -162,9 +162,9 @@ async def refactor(ls: MidfillServer, told: Any) -> dict[str, Any]:
 def subject_in(
     ls: MidfillServer, uri: str, where: lsp.Range, diagnostics: tuple[str, ...] = ()
 ) -> Subject | None:
-    """What a range means, or None where the document is not open or there is nothing."""
+    """What a range means, or None where the document is not open, is kept out of prompts, or has nothing there."""
     parsed = ls.session.parsed(uri)
-    if parsed is None:
+    if parsed is None or not ls.session.gathering.may_complete(uri):
         return None
     document, syntax = parsed
     start, end = from_lsp_range(document, where, ls.session.encoding)
