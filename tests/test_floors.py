@@ -30,9 +30,11 @@ FLOORS = (
     ("midfill.index", "midfill.indexer"),
     ("midfill.validity", "midfill.code_facts", "midfill.caret"),
     ("midfill.recent", "midfill.selection", "midfill.notebook"),
+    ("midfill.trained",),
     ("midfill.formats",),
     ("midfill.chat_template",),
     ("midfill.chat",),
+    ("midfill.abilities",),
     # 2, 3: the caret, its prompt, what may be shown
     ("midfill.context",),
     ("midfill.window",),

@@ -17,6 +17,7 @@ from typing import Literal
 from midfill.engine import ModelInfo
 from midfill.errors import RoleError
 from midfill.formats import Tokenize
+from midfill.trained import cannot_talk, check_talks
 
 Speaker = Literal["system", "user", "assistant"]
 
@@ -35,14 +36,12 @@ async def chat_prompt(
     """The token ids after which the model says the assistant's next turn.
 
     Raises:
-        RoleError: the model has no chat template, or one that does not work.
+        RoleError: the model has no chat template, or one that does not work, or was not made to talk.
         EngineRefused: the template does not take such a conversation.
     """
+    check_talks(model)
     if not model.chat_template:
-        raise RoleError(
-            f"{model.name} has no chat template, so it cannot hold a conversation; "
-            "name an instruct model in instruct.model."
-        )
+        raise RoleError(cannot_talk(model, "has no chat template"))
     ids: list[int] = []
     for item in await asyncio.to_thread(rendered, model, messages):
         ids += [item] if isinstance(item, int) else await tokenize(item)

@@ -33,6 +33,11 @@ Role = Literal["completion", "instruct"]
 """What a model is asked for: to complete at the caret, or to explain and edit."""
 
 
+Belief = Literal["auto", "on", "off"]
+"""Whether a model is taken to infill. `auto`: as its tokens and what is known of its training say; `on`: wherever it
+has the tokens; `off`: never."""
+
+
 @dataclass(frozen=True)
 class Sampling:
     """How a prompt is read and tokens are drawn. The default is greedy: the single most probable text.
@@ -139,6 +144,11 @@ class ModelInfo:
     architecture: str = ""
     n_gpu_layers: int = 0
     """Layers that run on a GPU."""
+    names: tuple[str, ...] = ()
+    """What else its file calls itself (`general.basename`, `finetune`, `size_label`), and the file's own name: they
+    tell what it was trained for where its tokens do not."""
+    infill: Belief = "auto"
+    """What a person says of whether it infills, against what its names say."""
 
 
 @runtime_checkable

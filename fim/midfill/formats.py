@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from midfill.engine import ModelInfo
 from midfill.errors import RoleError
+from midfill.trained import is_made_to_talk, training_of
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -104,11 +105,26 @@ class PromptFormat:
 def format_of(model: ModelInfo) -> PromptFormat:
     """The prompt format of a model.
 
-    A model without infill tokens is asked to go on from the text before the caret, unless it is made to talk.
+    A model that does not infill is asked to go on from the text before the caret, unless it is made to talk.
 
     Raises:
-        RoleError: the model has no infill tokens that any known family has, and is made to talk.
+        RoleError: the model does not infill, and is made to talk.
     """
+    training = training_of(model)
+    has_tokens = infill_format(model)
+    if has_tokens is not None and training.infill is not False:
+        return has_tokens
+    if not is_made_to_talk(model):
+        return _format(_PLAIN, _families()[_PLAIN], model, {}, _spelled_in(has_tokens, model))
+    why = training.why if has_tokens else "has no infill tokens and is made to talk"
+    raise RoleError(
+        f"{model.name} {why}, so it cannot complete; "
+        f"take a base model with infilling, such as {training.completes}."
+    )
+
+
+def infill_format(model: ModelInfo) -> PromptFormat | None:
+    """The format whose infill tokens a model has, whether it was trained on them or not."""
     for family, data in _families().items():
         control: dict[str, str] = data["control"]
         if control and _fits(data, model):
@@ -122,12 +138,7 @@ def format_of(model: ModelInfo) -> PromptFormat:
     if {"prefix", "suffix", "middle"} <= model.fim_ids.keys():
         spelled = tuple(p for p, t in model.control_ids.items() if t in model.fim_ids.values())
         return _format(_GENERIC, _families()[_GENERIC], model, dict(model.fim_ids), spelled)
-    if not model.chat_template:
-        return _format(_PLAIN, _families()[_PLAIN], model, {}, ())
-    raise RoleError(
-        f"{model.name} has no infill tokens and is made to talk, so it cannot complete; "
-        "take a base model with infilling, such as Code Llama 7B or 13B base."
-    )
+    return None
 
 
 def limits_of(model: ModelInfo) -> str:
@@ -138,9 +149,11 @@ def limits_of(model: ModelInfo) -> str:
     """
     if format_of(model).infills:
         return ""
+    training = training_of(model)
+    why = training.why if infill_format(model) else "has no infill tokens"
     return (
-        f"{model.name} has no infill tokens: it completes at the ends of lines only and does not see what "
-        "stands after the caret; Code Llama 7B or 13B base would."
+        f"{model.name} {why}: it completes at the ends of lines only and does not see what stands after "
+        f"the caret; {training.completes} would."
     )
 
 
@@ -177,6 +190,12 @@ def pieces_by_name(name: str) -> tuple[str, ...]:
 def _families() -> Mapping[str, dict[str, Any]]:
     text = files("midfill").joinpath("formats.toml").read_text("utf-8")
     return tomllib.loads(text)
+
+
+def _spelled_in(form: PromptFormat | None, model: ModelInfo) -> tuple[str, ...]:
+    """The infill tokens of a model that is not asked by them: no text may become one."""
+    ids = set(form.ids.values()) - {model.bos_id} if form else set()
+    return tuple(piece for piece, token in model.control_ids.items() if token in ids)
 
 
 def _fits(data: Mapping[str, Any], model: ModelInfo) -> bool:

@@ -267,6 +267,7 @@ def read_model(written: Mapping[str, Any]) -> ModelInfo:
     known = {name: value for name, value in dict(written).items() if name in names}
     known["end_ids"] = tuple(known["end_ids"])
     known["layouts"] = tuple(known.get("layouts", ()))
+    known["names"] = tuple(known.get("names", ()))
     known["control_ids"] = MappingProxyType(dict(known["control_ids"]))
     known["fim_ids"] = MappingProxyType(dict(known.get("fim_ids", {})))
     return ModelInfo(**known)

@@ -11,8 +11,11 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Mapping
-from dataclasses import dataclass
+import sys
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import BinaryIO
@@ -21,6 +24,10 @@ from midfill.errors import ModelError
 
 Scalar = int | float | bool | str
 Value = Scalar | tuple[Scalar, ...]
+
+
+NAME_KEYS = ("general.basename", "general.finetune", "general.size_label")
+"""What a file calls itself besides `general.name`."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,8 @@ class GgufHeader:
     """Entries of each list."""
     tensors: tuple[Tensor, ...]
     """Of all parts of a file that was split."""
+    places: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    """Where the entries of each list begin in the file: see `texts_at`."""
 
     @property
     def architecture(self) -> str:
@@ -83,7 +92,31 @@ def read_header(path: Path) -> GgufHeader:
     first = _read_one(path)
     others = [_read_one(part) for part in _other_parts(path, first)]
     tensors = tuple(tensor for part in (first, *others) for tensor in part.tensors)
-    return GgufHeader(first.metadata, first.lengths, tensors)
+    return GgufHeader(first.metadata, first.lengths, tensors, first.places)
+
+
+def texts_at(path: Path, header: GgufHeader, key: str) -> Iterator[str]:
+    """The entries of a list of texts, one after the other, so that a vocabulary is never in memory as a whole.
+
+    Raises:
+        ModelError: the file cannot be read any more.
+    """
+    if key not in header.places:
+        return
+    with _opened(path) as reader:
+        yield from reader.texts(header.places[key], header.lengths[key])
+
+
+def numbers_at(path: Path, header: GgufHeader, key: str) -> Sequence[int]:
+    """A list of int32, such as the kinds of the tokens; empty where there is none. Four bytes an entry.
+
+    Raises:
+        ModelError: the file cannot be read any more.
+    """
+    if key not in header.places:
+        return ()
+    with _opened(path) as reader:
+        return reader.int32s(header.places[key], header.lengths[key])
 
 
 _ENTRIES_MOST = 1 << 16
@@ -128,9 +161,15 @@ class _Unsound(Exception):
 
 
 def _read_one(path: Path) -> GgufHeader:
+    with _opened(path) as reader:
+        return reader.header()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[_Reader]:
     try:
         with path.open("rb") as file:
-            return _Reader(file, path.stat().st_size).header()
+            yield _Reader(file, path.stat().st_size)
     except OSError as error:
         raise ModelError(
             f"{path} cannot be read ({error.strerror}); check the path and its rights."
@@ -165,17 +204,44 @@ class _Reader:
         n_tensors, n_entries = self._count("tensors"), self._count("metadata entries")
         metadata: dict[str, Value] = {}
         lengths: dict[str, int] = {}
+        places: dict[str, int] = {}
         for _ in range(n_entries):
             key = self._name()
             kind = self._scalar(_UINT32)
             if kind == _LIST:
-                lengths[key], values = self._list()
+                lengths[key], places[key], values = self._list()
                 if values:
                     metadata[key] = values
             elif (value := self._value(kind)) is not None:
                 metadata[key] = value
         tensors = self._tensors(n_tensors, metadata.get("general.alignment", _ALIGNMENT))
-        return GgufHeader(MappingProxyType(metadata), MappingProxyType(lengths), tensors)
+        return GgufHeader(
+            MappingProxyType(metadata),
+            MappingProxyType(lengths),
+            tensors,
+            MappingProxyType(places),
+        )
+
+    def texts(self, place: int, n_entries: int) -> Iterator[str]:
+        """A list of texts of the header."""
+        self._file.seek(place)
+        for _ in range(n_entries):
+            length = self._scalar(_UINT64)
+            if length <= _NAME_MOST:
+                yield self._take(length).decode("utf-8", "replace")
+            else:  # Nothing in a vocabulary is so long.
+                self._skip(length)
+                yield ""
+
+    def int32s(self, place: int, n_entries: int) -> Sequence[int]:
+        """A list of int32 of the header."""
+        self._file.seek(place)
+        if n_entries > _TEXTS_MOST:
+            raise _Unsound(f"a list of {n_entries} numbers")
+        values = array("i", self._take(4 * n_entries))
+        if sys.byteorder == "big":
+            values.byteswap()
+        return values
 
     def _tensors(self, n_tensors: int, alignment: Value) -> tuple[Tensor, ...]:
         found: list[tuple[int, str, int]] = []
@@ -202,21 +268,22 @@ class _Reader:
             for (offset, name, type_id), end in zip(found, ends, strict=True)
         )
 
-    def _list(self) -> tuple[int, tuple[Scalar, ...]]:
-        """How many entries a list has, and what they are where they are few numbers."""
+    def _list(self) -> tuple[int, int, tuple[Scalar, ...]]:
+        """How many entries a list has, where they begin, and what they are where they are few numbers."""
         kind, n_entries = self._scalar(_UINT32), self._scalar(_UINT64)
+        place = self._file.tell()
         if kind == _TEXT:
             self._n_texts += n_entries
             if self._n_texts > _TEXTS_MOST:
                 raise _Unsound(f"a list of {n_entries} texts")
             for _ in range(n_entries):
                 self._skip(self._scalar(_UINT64))
-            return n_entries, ()
+            return n_entries, place, ()
         scalar = self._of_kind(kind)
         if n_entries > _LIST_KEPT:
             self._skip(n_entries * scalar.size)
-            return n_entries, ()
-        return n_entries, tuple(self._scalar(scalar) for _ in range(n_entries))
+            return n_entries, place, ()
+        return n_entries, place, tuple(self._scalar(scalar) for _ in range(n_entries))
 
     def _value(self, kind: int) -> Scalar | None:
         if kind != _TEXT:

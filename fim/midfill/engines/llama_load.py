@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -88,7 +89,10 @@ def load(
                 continue
             if failed:
                 _warn(path, needs, chosen, failed[0])
-            loaded, model = Loaded(model, context, _info(model, chosen), chosen, tuned), None
+            loaded, model = (
+                Loaded(model, context, _info(model, chosen, settings), chosen, tuned),
+                None,
+            )
             return loaded
     finally:
         if model is not None:
@@ -183,7 +187,7 @@ def _small_cells(chosen: Plan, n_slots: int) -> int:
     return chosen.n_ctx if has_room and chosen.n_ctx <= _SMALL_WINDOW else 0
 
 
-def _info(model: LlamaModel, chosen: Plan) -> ModelInfo:
-    info = model.info(chosen.n_ctx, chosen.n_gpu_layers)
+def _info(model: LlamaModel, chosen: Plan, settings: EngineSettings) -> ModelInfo:
+    info = replace(model.info(chosen.n_ctx, chosen.n_gpu_layers), infill=settings.infill)
     _log.info("%s (%s): %s", info.name, info.architecture, " ".join(chosen.reasons))
     return info

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from midfill.engine import ModelInfo
+from midfill.engines.gguf_header import NAME_KEYS
 from midfill.engines.llama_library import lc, recent_errors
 from midfill.errors import EngineGone, EngineRefused, ModelError
 from midfill.formats import control_pieces
@@ -206,6 +207,7 @@ class LlamaModel:
             n_parameters=self.n_parameters,
             architecture=self.metadata("general.architecture"),
             n_gpu_layers=n_gpu_layers,
+            names=tuple(filter(None, (*map(self.metadata, NAME_KEYS), self.path.stem))),
         )
 
     def tokenize(self, text: str) -> list[int]:

@@ -205,6 +205,7 @@ def host_key(model: str, settings: EngineSettings, instruct: str = "") -> str:
         __version__,
         _identity(model),
         _instruct_identity(instruct),
+        settings.infill,
         settings.n_gpu_layers,
         settings.n_ctx,
         settings.kv_type,

@@ -1,0 +1,89 @@
+"""`midfill models info FILE`: what a model file can do, and why that is believed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from midfill.abilities import Ability, Listed
+from midfill.engines.gguf_info import FileInfo, file_info
+
+_ROLES = {"completion": "engine.model", "instruct": "instruct.model"}
+_GIB = 2**30
+
+
+def listed_as(path: Path) -> Listed:
+    """What the catalogue says of a file."""
+    return Listed()
+
+
+@click.command("info")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print all that is known, as JSON.")
+def info(file: Path, as_json: bool) -> None:
+    """Say what a GGUF file can do, and why.
+
+    Only its header is read: nothing is loaded.
+    """
+    found = file_info(file.expanduser().absolute(), listed_as(file))
+    if as_json:
+        click.echo(json.dumps(report(found), indent=2))
+        return
+    for line in lines(found):
+        click.echo(line)
+
+
+def report(found: FileInfo) -> dict[str, Any]:
+    """All of it, for `--json`."""
+    able = found.abilities
+    return {
+        "path": str(found.path),
+        "name": found.model.name,
+        "architecture": found.architecture,
+        "quantization": found.quantization,
+        "layers": found.n_layers,
+        "vocabulary": found.model.n_vocab,
+        "weights_bytes": found.weights_bytes,
+        "family": able.family,
+        "orders": list(able.orders),
+        "roles": list(able.roles),
+        "abilities": {name: asdict(ability) for name, ability in _rows(found)},
+        "refusals": list(able.refusals),
+        "memory_bytes": {str(n_ctx): n_bytes for n_ctx, n_bytes in found.memory.items()},
+    }
+
+
+def lines(found: FileInfo) -> Iterator[str]:
+    """The same for a person."""
+    of_file = (found.architecture, found.quantization, f"{found.n_layers} layers")
+    weights = f"{_gib(found.weights_bytes)} of weights"
+    yield f"{found.model.name}: {', '.join(filter(None, (*of_file, weights)))}"
+    for name, ability in _rows(found):
+        what = ability.what or "yes" if ability.has else "no"
+        yield f"  {name:<9} {what} ({ability.why})"
+    memory = ", ".join(f"{n_ctx}: {_gib(taken)}" for n_ctx, taken in found.memory.items())
+    yield f"  {'memory':<9} by tokens of context {memory} (weights, cache in f16, buffers)"
+    uses = [_ROLES[role] for role in found.abilities.roles]
+    yield f"It can be set as {' and as '.join(uses)}." if uses else "Midfill has no use for it."
+    yield from found.abilities.refusals
+
+
+def _rows(found: FileInfo) -> list[tuple[str, Ability]]:
+    able = found.abilities
+    return [
+        ("infill", able.infill),
+        ("prefix", able.prefix),
+        ("chat", able.chat),
+        ("thinking", able.thinking),
+        ("context", able.context),
+        ("licence", able.licence),
+    ]
+
+
+def _gib(n_bytes: float) -> str:
+    return f"{n_bytes / _GIB:.1f} GiB" if n_bytes >= _GIB / 10 else f"{n_bytes / 2**20:.1f} MiB"
