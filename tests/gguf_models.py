@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -77,6 +78,12 @@ class Vocabulary:
     kinds: list[TokenType]
     fim_ids: dict[str, int]
     """Ids of `pre`, `suf`, `mid` and `eot`; empty for a model without infilling."""
+    pre: str = ""
+    """For a vocabulary of byte pairs, how llama.cpp is to cut text into words; empty for SentencePiece's kind."""
+    merges: tuple[str, ...] = ()
+    eos_id: int = 2
+    bos_id: int = 1
+    """-1 for none."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +174,51 @@ def family_vocabulary(
     return write_model(path, replace(vocabulary, fim_ids=ids), Shape(), {})
 
 
+def byte_pair_vocabulary(
+    pre: str, special: Mapping[str, int], eos: str, bos: str = ""
+) -> Vocabulary:
+    """A vocabulary of GPT-2's kind: bytes, some words, and a family's control tokens at their own ids.
+
+    What lies between is unused, so that a file has the layout of a real one without its 150,000 pieces.
+    """
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in plain]
+    # GPT-2's bytes_to_unicode: bytes that print badly stand behind all others.
+    letters = {**{byte: chr(byte) for byte in plain}, **{b: chr(256 + n) for n, b in enumerate(others)}}
+    merged = {part: None for word in ("\u0120def", "def", "\u0120return") for part in _beginnings(word)}
+    taken = set(special.values())
+    free = (token for token in range(max(taken) + 1 + 256 + len(merged)) if token not in taken)
+    ids = {piece: next(free) for piece in (*letters.values(), *merged)} | dict(special)
+    size = -(-(max(ids.values()) + 1) // 32) * 32
+    pieces = [f"<unused{token}>".encode() for token in range(size)]
+    kinds = [TokenType.UNUSED] * size
+    for piece, token in ids.items():
+        pieces[token] = piece.encode()
+        kinds[token] = TokenType.CONTROL if piece in special else TokenType.NORMAL
+    merges = tuple(f"{piece[:-1]} {piece[-1]}" for piece in merged)
+    return Vocabulary(pieces, [0.0] * size, kinds, {}, pre, merges, ids[eos], ids.get(bos, -1))
+
+
+def role_model(
+    path: Path,
+    vocabulary: Vocabulary,
+    *,
+    chat_template: str = "",
+    names: Mapping[str, str] | None = None,
+    size: Shape | None = None,
+) -> Path:
+    """A model of random weights over any vocabulary. `names` are texts of its metadata (`general.…`) by their keys."""
+    size = size or Shape(dim=32, n_layers=1, n_heads=2, ffn=32)
+    weights = _random_weights(size, len(vocabulary.pieces), seed=0)
+    return write_model(path, vocabulary, size, weights, "new", chat_template, names or {})
+
+
 def codellama_vocabulary(path: Path, *, fim_keys: FimKeys = "none") -> Path:
+    """A file of `codellama_pieces` without weights."""
+    return write_model(path, codellama_pieces(), Shape(), {}, fim_keys)
+
+
+def codellama_pieces(*, infill: bool = True) -> Vocabulary:
     """A stand-in for Code Llama's vocabulary: its control tokens and the golden texts' pieces at their own ids.
 
     Llama's 32,000 pieces are not in this repository. Every other id is unused, except the
@@ -203,7 +254,9 @@ def codellama_vocabulary(path: Path, *, fim_keys: FimKeys = "none") -> Path:
     spaces = SPACE.encode()
     scores = [-float(len(p)) - 1000 * (p == spaces * (len(p) // len(spaces))) for p in pieces]
     fim_ids = {"pre": 32007, "suf": 32008, "mid": 32009, "eot": 32010}
-    return write_model(path, Vocabulary(pieces, scores, kinds, fim_ids), Shape(), {}, fim_keys)
+    if not infill:  # As in 34B and Python.
+        del pieces[32000:], scores[32000:], kinds[32000:]
+    return Vocabulary(pieces, scores, kinds, fim_ids if infill else {})
 
 
 def full_codellama_vocabulary(path: Path, llama_vocabulary: Path) -> Path:
@@ -238,10 +291,12 @@ def write_model(
     weights: Mapping[str, Weights],
     fim_keys: FimKeys = "new",
     chat_template: str = "",
+    names: Mapping[str, str] = MappingProxyType({}),
 ) -> Path:
     """Write a GGUF file; without weights it holds the vocabulary only."""
     writer = GGUFWriter(path, "llama")
-    writer.add_name(path.stem)
+    for key, text in {"general.name": path.stem, **names}.items():
+        writer.add_string(key, text)
     writer.add_context_length(size.n_ctx_train)
     writer.add_embedding_length(size.dim)
     writer.add_block_count(size.n_layers)
@@ -253,16 +308,20 @@ def write_model(
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_vocab_size(len(vocabulary.pieces))
     writer.add_file_type(LlamaFileType.ALL_F32)
-    writer.add_tokenizer_model("llama")
-    writer.add_tokenizer_pre("default")
+    writer.add_tokenizer_model("gpt2" if vocabulary.pre else "llama")
+    writer.add_tokenizer_pre(vocabulary.pre or "default")
+    if vocabulary.merges:
+        writer.add_token_merges(vocabulary.merges)
     writer.add_token_list(vocabulary.pieces)
     writer.add_token_scores(vocabulary.scores)
     writer.add_token_types(vocabulary.kinds)
-    writer.add_bos_token_id(1)
-    writer.add_eos_token_id(2)
-    writer.add_unk_token_id(0)
-    writer.add_add_bos_token(True)
+    writer.add_eos_token_id(vocabulary.eos_id)
+    if vocabulary.bos_id >= 0:
+        writer.add_bos_token_id(vocabulary.bos_id)
+    writer.add_add_bos_token(vocabulary.bos_id >= 0)
     writer.add_add_eos_token(False)
+    if not vocabulary.pre:
+        writer.add_unk_token_id(0)
     if chat_template:
         writer.add_chat_template(chat_template)
     if vocabulary.fim_ids and fim_keys != "none":

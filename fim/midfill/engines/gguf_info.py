@@ -69,7 +69,7 @@ def file_info(path: Path, listed: Listed | None = None, infill: Belief = "auto")
 
 
 def model_of(path: Path, header: GgufHeader, infill: Belief = "auto") -> ModelInfo:
-    """The same as llama.cpp tells when it has loaded the file, as far as prompts and roles follow from it."""
+    """What llama.cpp would tell of a file, as far as roles follow from it."""
     template = header.text("tokenizer.chat_template")
     bos = _id(header, "tokenizer.ggml.bos_token_id")
     eos, eot = (_id(header, f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot"))
