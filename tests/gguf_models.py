@@ -184,8 +184,13 @@ def byte_pair_vocabulary(
     plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in plain]
     # GPT-2's bytes_to_unicode: bytes that print badly stand behind all others.
-    letters = {**{byte: chr(byte) for byte in plain}, **{b: chr(256 + n) for n, b in enumerate(others)}}
-    merged = {part: None for word in ("\u0120def", "def", "\u0120return") for part in _beginnings(word)}
+    letters = {
+        **{byte: chr(byte) for byte in plain},
+        **{b: chr(256 + n) for n, b in enumerate(others)},
+    }
+    merged = {
+        part: None for word in ("\u0120def", "def", "\u0120return") for part in _beginnings(word)
+    }
     taken = set(special.values())
     free = (token for token in range(max(taken) + 1 + 256 + len(merged)) if token not in taken)
     ids = {piece: next(free) for piece in (*letters.values(), *merged)} | dict(special)

@@ -34,7 +34,7 @@ FLOORS = (
     ("midfill.formats",),
     ("midfill.chat_template",),
     ("midfill.chat",),
-    ("midfill.abilities",),
+    ("midfill.abilities", "midfill.selftest"),
     # 2, 3: the caret, its prompt, what may be shown
     ("midfill.context",),
     ("midfill.window",),

@@ -132,9 +132,7 @@ def _chat(model: ModelInfo) -> Ability:
         return Ability(False, "", f"{known}its file has no chat template")
     if why := chat_refusal(model):
         return Ability(False, "", why.rstrip("."))
-    style = next(
-        (name for name, sign in _STYLES.items() if sign in model.chat_template), "its own"
-    )
+    style = next((name for name, sign in _STYLES.items() if sign in model.chat_template), "its own")
     return Ability(True, f"the template of its file ({style})", "a conversation was laid out by it")
 
 

@@ -141,6 +141,17 @@ def infill_format(model: ModelInfo) -> PromptFormat | None:
     return None
 
 
+def nearly_formats(model: ModelInfo) -> list[tuple[str, tuple[str, ...]]]:
+    """The families of which a model has more than one infill token but not all, and what it lacks of each."""
+    found = []
+    for family, data in _families().items():
+        pieces = tuple(data["control"].values())
+        missing = tuple(piece for piece in pieces if piece not in model.control_ids)
+        if missing and len(pieces) - len(missing) > 1:
+            found.append((family, missing))
+    return found
+
+
 def limits_of(model: ModelInfo) -> str:
     """What a person should know of how a model completes, in one sentence; empty where there is nothing.
 

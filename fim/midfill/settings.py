@@ -33,8 +33,8 @@ class EngineSettings:
     """Path of a GGUF file. Empty: the small model that is installed with Midfill."""
     infill: Literal["auto", "on", "off"] = "auto"
     """Whether the model is asked to infill. `auto`: as its tokens and what is known of its training say, which
-    `midfill models info` prints with its reasons; `on`: wherever its vocabulary has the tokens; `off`: it sees what stands
-    before the caret only."""
+    `midfill models info` prints with its reasons; `on`: wherever its vocabulary has the tokens; `off`: it sees what
+    stands before the caret only."""
     urls: tuple[str, ...] = ()
     """Addresses of running servers, such as `http://127.0.0.1:8080`: `llama-server`, vLLM, or others that are
     OpenAI-compatible. Of several the one that is there and has the least to do answers. Empty: Midfill runs the

@@ -41,7 +41,7 @@ class Training:
 def training_of(model: ModelInfo) -> Training:
     """What is known of a model's training."""
     names = " ".join(dict.fromkeys(map(_spelled, (model.name, *model.names))))
-    data = next((one for one in _data()["model"] if _fits(one, names)), {})
+    data: Mapping[str, Any] = next((one for one in _data()["model"] if _fits(one, names)), {})
     known = {key: value for key, value in data.items() if key not in ("all", "none")}
     training = Training(**{**_data()["instead"], **known})
     return _told(model, training)

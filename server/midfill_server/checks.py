@@ -129,7 +129,7 @@ def check_hosts(folder: Path) -> list[Finding]:
         answer = _host_answers(state.url, state.token)
         where = f"process {state.pid} at {state.url}, version {state.version}"
         if answer:
-            found.append(Finding("host", f"{where}: {answer}"))
+            found.append(_tested(where, *answer))
         else:
             remedy = "The next completion starts another; if none comes, its log tells why."
             text = f"{where} does not answer"
@@ -169,11 +169,15 @@ def check_llama(answer: Mapping[str, Any]) -> list[Finding]:
     if probe and "error" in probe:
         remedy = "Install Midfill again: its embedded model does not work."
         found.append(Finding("self-test", probe["error"], "problem", remedy))
+    elif probe and probe.get("defects"):
+        remedy = "Install Midfill again: its embedded model does not work."
+        text, defects = "the embedded model is not what it was", tuple(probe["defects"])
+        found.append(Finding("self-test", text, "problem", remedy, defects))
     elif probe:
         text = (
             f"{probe['name']} loaded and computed {probe['tokens']} tokens in {probe['ms']:.0f} ms"
         )
-        found.append(Finding("self-test", text))
+        found.append(Finding("self-test", text, details=tuple(probe.get("right", ()))))
     return found
 
 
@@ -200,6 +204,11 @@ def check_model(answer: Mapping[str, Any]) -> list[Finding]:
     if model["completes"]:
         remedy = "Take a base model with infill tokens, such as Code Llama 7B."
         found = Finding("model", model["completes"], "problem", remedy, (model["path"],))
+    elif model["defects"]:
+        remedy = "Fetch or convert it anew; it is used as it is, and completions may be wrong."
+        text = f"{model['name']} has tokens that are not as they must be"
+        details = (*model["defects"], model["path"])
+        found = Finding("model", text, "warning", remedy, details)
     elif model["limits"]:
         remedy = "It works; take a base model with infill tokens for more."
         found = Finding("model", model["limits"], "warning", remedy, (model["path"],))
@@ -278,8 +287,21 @@ def _no_gpu(built_for_one: bool) -> Finding:
     return Finding("GPU", "llama.cpp is built without, and there is none that it could use")
 
 
-def _host_answers(url: str, token: str) -> str:
-    """What a host says of itself; empty if it does not answer, or cannot prove that it knows the token."""
+def _tested(where: str, says: str, test: Mapping[str, Any] | None) -> Finding:
+    """A host that answers, and what came of the self-test of the model that completes."""
+    if not test:
+        return Finding("host", f"{where}: {says}")
+    if test["defects"]:
+        remedy = "Fetch or convert the model anew; completions may be wrong."
+        text, defects = f"{where}: its model failed its self-test", tuple(test["defects"])
+        return Finding("host", text, "warning", remedy, defects)
+    text = f"{where}: {says}, its model passed its self-test in {test['ms']:.0f} ms"
+    return Finding("host", text, details=tuple(test["right"]))
+
+
+def _host_answers(url: str, token: str) -> tuple[str, Mapping[str, Any] | None] | None:
+    """What a host says of itself, and its self-test if there was one; None if it does not answer, or cannot prove
+    that it knows the token."""
     nonce = secrets.token_hex(16)
     headers = {"Authorization": f"Bearer {token}"}
     with (
@@ -289,10 +311,11 @@ def _host_answers(url: str, token: str) -> str:
         shown = client.get("/proof", params={"nonce": nonce}).json()["proof"]
         if hmac.compare_digest(shown, proof(token, nonce)):
             health = client.get("/health", headers=headers)
-            if health.status_code == httpx.codes.OK:
-                return "ready"
-            return str(health.json()["error"]["message"])
-    return ""
+            if health.status_code != httpx.codes.OK:
+                return str(health.json()["error"]["message"]), None
+            props = client.get("/props", headers=headers).json()
+            return "ready", props["midfill"].get("self_test")
+    return None
 
 
 def _ask_llama(settings: EngineSettings) -> subprocess.Popen[str]:

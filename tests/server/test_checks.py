@@ -60,6 +60,7 @@ MODEL: dict[str, Any] = {
     "tuned": None,
     "completes": "",
     "limits": "",
+    "defects": [],
 }
 ON_CPU = {**MODEL["plan"], "gpu_layers": [0]}
 

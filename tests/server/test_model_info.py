@@ -72,9 +72,7 @@ def test_what_it_prints_for_a_program(tmp_path: Path) -> None:
         pytest.param("{{ 'x' * 10**10 }}", "does not work", id="hostile"),
     ],
 )
-def test_a_template_that_cannot_be_used_is_no_chat(
-    tmp_path: Path, template: str, why: str
-) -> None:
+def test_a_template_that_cannot_be_used_is_no_chat(tmp_path: Path, template: str, why: str) -> None:
     path = tiny_model(tmp_path / "m.gguf", chat_template=template)
     told = json.loads(_info(path, "--json"))
     assert told["abilities"]["chat"]["has"] is False

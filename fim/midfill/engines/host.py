@@ -43,6 +43,7 @@ from midfill.version import __version__
 
 if TYPE_CHECKING:
     from midfill.engines.llama import LlamaEngine
+    from midfill.selftest import SelfTest
 
 _SHUTDOWN_S = 2
 """Patience with open connections when the process is told to end."""
@@ -109,13 +110,23 @@ def _residents(
     opens = open_engine or partial(
         open_here, model, settings, precedence, only_completes=only_completes
     )
-    residents: dict[Role, Resident] = {"completion": Resident(opens, model, idle_s=idle_s)}
+    test = None if open_engine or model.startswith(FAKE_SCHEME) else _self_test
+    residents: dict[Role, Resident] = {
+        "completion": Resident(opens, model, idle_s=idle_s, test=test)
+    }
     if instruct == model:
         residents["instruct"] = residents["completion"]  # Loaded once.
     elif instruct:
         opens = partial(open_here, instruct, settings, precedence)
-        residents["instruct"] = Resident(opens, instruct, idle_s=idle_s)
+        test = None if instruct.startswith(FAKE_SCHEME) else _self_test
+        residents["instruct"] = Resident(opens, instruct, idle_s=idle_s, test=test)
     return residents
+
+
+async def _self_test(engine: Engine) -> SelfTest:
+    from midfill.selftest import self_test  # noqa: PLC0415  When there is nothing else to do.
+
+    return await self_test(engine)
 
 
 def run_until_signal(work: Coroutine[Any, Any, None]) -> None:

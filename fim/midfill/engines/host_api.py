@@ -12,6 +12,7 @@ import math
 import os
 import re
 from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import asdict
 from types import TracebackType
 from typing import Any
 
@@ -126,6 +127,7 @@ class Host:
             "version": __version__,
             "key": self._key,
             "loaded": resident.loaded,
+            "self_test": asdict(resident.tested) if resident.tested else None,
         }
         return JSONResponse(
             {

@@ -11,11 +11,12 @@ import asyncio
 import json
 import sys
 import time
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from midfill.engine import Sampling
+from midfill.engine import ModelInfo, Sampling
 from midfill.engines.fit import Needs, plan, shares
 from midfill.engines.gguf_header import read_header
 from midfill.engines.llama import LlamaEngine
@@ -27,6 +28,7 @@ from midfill.engines.ram import cpu_name, n_cores
 from midfill.engines.tuned import read_tuned, tuned_path
 from midfill.errors import MidfillError, ModelError
 from midfill.formats import limits_of
+from midfill.selftest import self_test, token_test
 from midfill.settings import EngineSettings
 
 Json = dict[str, Any]
@@ -78,7 +80,7 @@ def of_model(path: Path, settings: EngineSettings) -> Json:
             asdict(share) | {"total": share.total} for share in shares(needs, machine, chosen)
         ],
         "tuned": vars(tuned) if tuned else None,
-        **_completing(path, chosen.n_ctx),
+        **_completing(path, chosen.n_ctx, settings),
     }
 
 
@@ -91,10 +93,13 @@ async def computed(probe: Path) -> Json:
         sampling = Sampling(max_tokens=4)
         pieces = [piece async for piece in engine.generate(prompt, sampling)]
         usage = pieces[-1].usage
+        tested = await self_test(engine)
         return {
             "name": (await engine.info()).name,
             "tokens": usage.tokens_evaluated + usage.tokens_generated,
             "ms": (time.perf_counter() - began) * 1000,
+            "right": tested.right,
+            "defects": tested.defects,
         }
     except MidfillError as error:
         return {"error": str(error)}
@@ -102,13 +107,28 @@ async def computed(probe: Path) -> Json:
         await engine.close()
 
 
-def _completing(path: Path, n_ctx: int) -> Json:
-    """Why the model does not complete code, and what it does not do of it; empty where there is nothing."""
+async def _token_defects(model: LlamaModel, info: ModelInfo) -> list[str]:
+    async def tokenize(text: str) -> list[int]:
+        return model.tokenize(text)
+
+    async def detokenize(ids: Sequence[int]) -> str:
+        return model.detokenize(ids)
+
+    _, defects = await token_test(info, tokenize, detokenize)
+    return defects
+
+
+def _completing(path: Path, n_ctx: int, settings: EngineSettings) -> Json:
+    """Why the model does not complete code, and what it does not do of it; empty where there is nothing. And what
+    is wrong with its tokens."""
     model = LlamaModel.load(path, vocabulary_only=True)
+    found: Json = {"defects": []}
     try:
-        return {"completes": "", "limits": limits_of(model.info(n_ctx, 0))}
+        info = replace(model.info(n_ctx, 0), infill=settings.infill)
+        found["defects"] = asyncio.run(_token_defects(model, info))
+        return {"completes": "", "limits": limits_of(info), **found}
     except MidfillError as error:
-        return {"completes": str(error), "limits": ""}
+        return {"completes": str(error), "limits": "", **found}
     finally:
         model.free()
 

@@ -7,10 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
 
 from midfill.engine import Engine, ModelInfo, Piece, Sampling
 from midfill.errors import EngineGone
+
+if TYPE_CHECKING:
+    from midfill.selftest import SelfTest
+
+TEST_AFTER_S = 1.0
+"""Rest after which a model that was loaded is tried: whoever had it loaded is answered first."""
+
+Test = Callable[[Engine], Awaitable["SelfTest"]]
+_log = logging.getLogger("midfill.host")
 
 OpenEngine = Callable[[], Awaitable[Engine]]
 """Opens an engine, which may still be loading its model when it is there."""
@@ -19,9 +30,20 @@ OpenEngine = Callable[[], Awaitable[Engine]]
 class Resident:
     """An `Engine` that opens another. Lives on one event loop; `close` it."""
 
-    def __init__(self, open_engine: OpenEngine, path: str = "", *, idle_s: float = 0.0) -> None:
-        """`path` names the model. `idle_s` is how long it stays without requests; 0 for ever."""
+    def __init__(
+        self,
+        open_engine: OpenEngine,
+        path: str = "",
+        *,
+        idle_s: float = 0.0,
+        test: Test | None = None,
+        test_after_s: float = TEST_AFTER_S,
+    ) -> None:
+        """`path` names the model. `idle_s` is how long it stays without requests; 0 for ever. The first time that it
+        is loaded and nobody has wanted it for `test_after_s`, `test` tries it."""
         self.path = path
+        self.tested: SelfTest | None = None
+        """What came of it."""
         self.on_unload: Callable[[], None] = lambda: None
         """Called when the model has been unloaded to save memory."""
         self._open = open_engine
@@ -33,6 +55,8 @@ class Resident:
         self._timer: asyncio.TimerHandle | None = None
         self._n_users = 0
         self._closed = False
+        self._test, self._test_after_s = test, test_after_s
+        self._testing: asyncio.Task[None] | None = None
 
     @property
     def loaded(self) -> bool:
@@ -88,6 +112,9 @@ class Resident:
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
+        if self._testing is not None:
+            self._testing.cancel()
+            await asyncio.wait((self._testing,))
         if self._opening is not None:
             self._opening.cancel()
             await asyncio.wait((self._opening,))
@@ -133,7 +160,25 @@ class Resident:
             self._opening = None  # The file may be mended.
             await self._shut()
             raise
+        if self._test is not None and self._testing is None:
+            self._testing = asyncio.create_task(self._try(self._engine, self._test))
         return self._engine
+
+    async def _try(self, engine: Engine, test: Test) -> None:
+        """Try the model when nobody wants it, and say in the log what is wrong with it."""
+        rested = False
+        while not rested:
+            await asyncio.sleep(self._test_after_s)
+            rested = self._n_users == 0
+        try:
+            tested = await test(engine)
+        except Exception as error:  # Whatever it is, the model is used as before.
+            _log.warning("The self-test of %s failed: %s", self.path, type(error).__name__)
+            return
+        self.tested = tested
+        for defect in tested.defects:
+            _log.warning("Self-test: %s", defect)
+        _log.info("Self-test of %s: %.0f ms, %s", self.path, tested.ms, "; ".join(tested.right))
 
     def _begin_leave(self) -> None:
         """Let the engine go; nobody uses it, though its loading may outlast whoever asked for it."""
