@@ -23,7 +23,10 @@ from typing import Any, Literal
 
 import httpx
 
+from midfill.abilities import chat_refusal
+from midfill.engines.gguf_info import read_model
 from midfill.engines.state import HostFiles, proof, state_folder
+from midfill.errors import ModelError
 from midfill.languages import grammar, languages
 from midfill.settings import EngineSettings
 from midfill.version import __version__
@@ -215,6 +218,21 @@ def check_model(answer: Mapping[str, Any]) -> list[Finding]:
     else:
         found = Finding("model", text, details=(model["path"],))
     return [found, _plan(model), *_tuned(model)]
+
+
+def check_instruct(path: Path) -> list[Finding]:
+    """Whether the file that is to explain and edit was made for it: by its header."""
+    topic = "instruct model"
+    try:
+        model = read_model(path)
+        refused = chat_refusal(model)
+    except ModelError as error:
+        remedy = "Name a sound GGUF file in instruct.model."
+        return [Finding(topic, str(error), "problem", remedy)]
+    if refused:
+        remedy = "Name another in instruct.model; until then explanations are facts only."
+        return [Finding(topic, refused, "problem", remedy, (str(path),))]
+    return [Finding(topic, f"{model.name} explains and edits", details=(str(path),))]
 
 
 def llama_died(status: int | None, error: str) -> Finding:

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from pygls.uris import to_fs_path
@@ -15,6 +16,7 @@ from pygls.uris import to_fs_path
 from midfill.cache import CompletionCache
 from midfill.context import CompletionContext
 from midfill.engine import Engine, Role
+from midfill.engines.fake import FAKE_SCHEME
 from midfill.errors import MidfillError
 from midfill.formats import limits_of
 from midfill.notebook import Notebook
@@ -97,6 +99,8 @@ class Session:
     """Why no model can be used, in one sentence; empty while one can."""
     notice: str = ""
     """What the model cannot do that others can, in one sentence, to be told once."""
+    no_instruct: str = ""
+    """Why the model that is set to explain and edit cannot, in one sentence; empty while nothing is known against it."""
     model: str = ""
     """The name of the model that is loaded."""
     n_working: int = 0
@@ -174,7 +178,7 @@ class Session:
         before, self.settings = self.settings, settings
         if (settings.engine, settings.instruct) == (before.engine, before.instruct):
             return
-        self.trouble = self.model = ""
+        self.trouble = self.model = self.no_instruct = ""
         self.scheduler.stop()
         if self._engine is not None:
             engine, self._engine = self._engine, None
@@ -263,9 +267,12 @@ class Session:
             name, notice, trouble = info.name, limits_of(info), ""
         except MidfillError as error:
             name, notice, trouble = "", "", str(error)
+        no_instruct = await _why_not_instruct(settings)
         # An engine that was closed while it loaded is no trouble: the editor is leaving, or wants another.
         if not self.ended and settings.engine == self.settings.engine:
             self.model, self.notice, self.trouble = name, notice, trouble
+        if settings.instruct == self.settings.instruct:
+            self.no_instruct = no_instruct
 
     def loading(self) -> float | None:
         """How much of the model is loaded, 0 to 1; None where that is not known."""
@@ -286,6 +293,25 @@ class Session:
         if self._closing:
             await asyncio.wait(self._closing)
         await self.gathering.end()
+
+
+async def _why_not_instruct(settings: Settings) -> str:
+    """What the file that is set to explain and edit says against it. A file that cannot be read is another's to tell,
+    when it is asked to."""
+    file = settings.instruct.model
+    if not file or settings.engine.urls or file.startswith(FAKE_SCHEME):
+        return ""
+    # Imported here, as `initialize` needs none of it.
+    from midfill.abilities import chat_refusal  # noqa: PLC0415
+    from midfill.engines.gguf_info import read_model  # noqa: PLC0415
+
+    def read() -> str:
+        return chat_refusal(read_model(Path(file).expanduser()))
+
+    try:
+        return await asyncio.to_thread(read)
+    except MidfillError:
+        return ""
 
 
 def instruct_key(uri: str) -> str:

@@ -68,6 +68,15 @@ def file_info(path: Path, listed: Listed | None = None, infill: Belief = "auto")
     )
 
 
+def read_model(path: Path) -> ModelInfo:
+    """What llama.cpp would tell of a file, as far as roles follow from it.
+
+    Raises:
+        ModelError: as for `file_info`.
+    """
+    return model_of(path, read_header(path))
+
+
 def model_of(path: Path, header: GgufHeader, infill: Belief = "auto") -> ModelInfo:
     """What llama.cpp would tell of a file, as far as roles follow from it."""
     template = header.text("tokenizer.chat_template")

@@ -13,7 +13,7 @@ import click
 from midfill.complete import Completion, complete
 from midfill.context import gather
 from midfill.engines.select import open_engine
-from midfill.formats import Layout
+from midfill.formats import Layout, limits_of
 from midfill.settings import EngineSettings, Settings
 from midfill.syntax import parse
 from midfill_server.cli.place import Place, read_place
@@ -82,7 +82,8 @@ async def complete_at(place: Place, settings: Settings) -> Completion:
     """Complete once, with an engine opened and closed for it."""
     engine = open_engine(settings.engine, tell=lambda sentence: click.echo(sentence, err=True))
     try:
-        await engine.info()
+        if limits := limits_of(await engine.info()):
+            click.echo(limits, err=True)
         context = gather(place.document, place.offset, parse(place.document))
         return await complete(context, engine, settings.completion)
     finally:

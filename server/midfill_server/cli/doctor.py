@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from midfill.settings import EngineSettings
-from midfill_server.checks import Finding, run_checks, worst
+from midfill_server.checks import Finding, check_instruct, run_checks, worst
 from midfill_server.checks_settings import check_settings
 
 _MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "problem": ("✗", "red")}
@@ -21,16 +21,18 @@ _MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "problem": ("✗",
 
 @click.command("doctor")
 @click.option("--model", default="", help="Path of a GGUF file; by default the embedded model.")
+@click.option("--instruct", default="", help="Path of the GGUF file that explains and edits.")
 @click.option("--url", "urls", multiple=True, help="Address of a server to look at instead.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @click.option("--report", is_flag=True, help="Print Markdown for a bug report, without your name.")
-def command(model: str, urls: tuple[str, ...], as_json: bool, report: bool) -> None:
+def command(model: str, instruct: str, urls: tuple[str, ...], as_json: bool, report: bool) -> None:
     """Look at this installation, this machine, the model and the project in this folder, and say what to do.
 
     The exit status is 1 if there is a problem.
     """
     findings = [
         *run_checks(EngineSettings(model=model, urls=urls)),
+        *(check_instruct(Path(instruct).expanduser()) if instruct else ()),
         *check_settings(Path.cwd()),
     ]
     if as_json:

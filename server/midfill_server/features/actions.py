@@ -125,7 +125,7 @@ def code_actions(ls: MidfillServer, params: lsp.CodeActionParams) -> list[lsp.Co
         why = _why_not(ls, task, subject)
         if not why or (by_hand and client.disabled_support):
             actions.append(_action(ls, task, replace(place, task=task.name), why))
-    if by_hand and actions and ls.session.can_instruct:
+    if by_hand and actions and ls.session.can_instruct and not ls.session.no_instruct:
         _read_ahead(ls, subject)
     return [action for action in actions if action is not None]
 
@@ -238,6 +238,8 @@ async def _made(ls: MidfillServer, task: Task, subject: Subject) -> Proposal:
 
 def _why_not(ls: MidfillServer, task: Task, subject: Subject) -> str:
     why = refusal(task, subject, has_model=ls.session.can_instruct)
+    if not why and task.result != "markdown":
+        why = ls.session.no_instruct
     if not why and task.result == "file":
         operations = _edits_of(ls).resource_operations or ()
         if lsp.ResourceOperationKind.Create not in operations:

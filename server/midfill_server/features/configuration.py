@@ -94,7 +94,8 @@ async def load(ls: MidfillServer) -> None:
     if session.trouble and session.trouble not in session.told:
         session.told.add(session.trouble)
         ls.tell(session.trouble, lsp.MessageType.Error)
-    if session.notice and session.notice not in session.told:
-        session.told.add(session.notice)
-        ls.tell(session.notice)
+    for sentence in (session.notice, session.no_instruct):
+        if sentence and sentence not in session.told:
+            session.told.add(sentence)
+            ls.tell(sentence)
     ls.status.update()

@@ -119,6 +119,8 @@ async def _explained(
 
 def _instruct(ls: MidfillServer) -> tuple[Engine | None, str]:
     """The engine, or None and why there is none though the settings name one."""
+    if ls.session.no_instruct:
+        return None, ls.session.no_instruct
     try:
         return ls.session.instruct, ""
     except MidfillError as error:
