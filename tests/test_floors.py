@@ -37,6 +37,7 @@ FLOORS = (
     ("midfill.abilities", "midfill.selftest"),
     # 2, 3: the caret, its prompt, what may be shown
     ("midfill.context",),
+    ("midfill.following",),
     ("midfill.window",),
     ("midfill.prompt", "midfill.overlap", "midfill.noise", "midfill.indenting"),
     ("midfill.scope",),

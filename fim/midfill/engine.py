@@ -29,8 +29,9 @@ StopReason = Literal[
 ]
 
 
-Role = Literal["completion", "instruct"]
-"""What a model is asked for: to complete at the caret, or to explain and edit."""
+Role = Literal["completion", "instruct", "python"]
+"""What a model is asked for: to complete at the caret, to explain and edit, or to complete Python where nothing that
+stands after the caret matters."""
 
 
 Belief = Literal["auto", "on", "off"]

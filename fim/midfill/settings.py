@@ -31,6 +31,9 @@ class EngineSettings:
 
     model: str = ""
     """Path of a GGUF file. Empty: the small model that is installed with Midfill."""
+    python_model: str = ""
+    """Path of a GGUF file of a model that is tuned for Python and does not infill, such as Code Llama Python. It
+    completes Python at the end of a file or of a block, and `engine.model` everywhere else. Empty: none."""
     infill: Literal["auto", "on", "off"] = "auto"
     """Whether the model is asked to infill. `auto`: as its tokens and what is known of its training say, which
     `midfill models info` prints with its reasons; `on`: wherever its vocabulary has the tokens; `off`: it sees what

@@ -192,7 +192,8 @@ def _completing(
     yields: bool = False,
 ) -> Work:
     async def work(run: Run) -> tuple[Completion, ...]:
-        await snapshot.engine.info()
+        engine = snapshot.engine_for(context)
+        await engine.info()
         run.loaded.set()
         if not yields:
             session.read[snapshot.document.uri] = _around(context)
@@ -202,7 +203,7 @@ def _completing(
             run.text = text
 
         found = await candidates(
-            context, snapshot.engine, settings, n_candidates, watch=watch, yields=yields
+            context, engine, settings, n_candidates, watch=watch, yields=yields
         )
         if not yields:
             session.pace.answered((_now_s() - started_s) * 1000)
@@ -217,7 +218,9 @@ def _reading(
     session: Session, snapshot: Snapshot, context: CompletionContext, *, is_opened: bool
 ) -> Work:
     async def work(run: Run) -> tuple[Completion, ...]:
-        engine, settings = snapshot.engine, snapshot.settings.completion
+        # Where the caret will be in a file that was opened is not known, and so not what will follow it.
+        engine = snapshot.engine if is_opened else snapshot.engine_for(context)
+        settings = snapshot.settings.completion
         await engine.info()
         run.loaded.set()
         if is_opened:
@@ -253,7 +256,7 @@ def _go_ahead(
         if found.unread:
             # The caret has jumped; what will be typed here is to find its layout read.
             run.loaded.set()
-            await warm(snapshot.engine, found.unread)
+            await warm(snapshot.engine_for(context), found.unread)
         if taken is None:
             return ()
         settings = _showing_all(snapshot.settings.completion)

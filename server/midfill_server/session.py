@@ -18,7 +18,8 @@ from midfill.context import CompletionContext
 from midfill.engine import Engine, Role
 from midfill.engines.fake import FAKE_SCHEME
 from midfill.errors import MidfillError
-from midfill.formats import limits_of
+from midfill.following import nothing_follows
+from midfill.formats import format_of, limits_of
 from midfill.notebook import Notebook
 from midfill.settings import EngineSettings, InstructSettings, Settings
 from midfill.syntax import Syntax, parse
@@ -45,6 +46,13 @@ class Snapshot:
     encoding: Encoding
     settings: Settings
     engine: Engine
+    python: Engine | None = None
+    """The engine that completes Python where nothing that follows matters; None where there is none, or not yet."""
+
+    def engine_for(self, context: CompletionContext) -> Engine:
+        """The engine that completes at a caret."""
+        suits = self.python is not None and context.document.language == "python"
+        return self.python if self.python and suits and nothing_follows(context) else self.engine
 
     def taken(self, entry: Edit) -> tuple[Snapshot, int]:
         """The state as if an entry of the editor's own list had been taken, and the caret behind it."""
@@ -100,7 +108,7 @@ class Session:
     notice: str = ""
     """What the model cannot do that others can, in one sentence, to be told once."""
     no_instruct: str = ""
-    """Why the model that is set to explain and edit cannot, in one sentence; empty while nothing is known against it."""
+    """Why the model that is set to explain and edit cannot, in one sentence; empty where nothing speaks against it."""
     model: str = ""
     """The name of the model that is loaded."""
     n_working: int = 0
@@ -115,6 +123,8 @@ class Session:
     gathering: Gathering = field(init=False)
     trees: Trees = field(default_factory=Trees)
     _engine: Engine | None = None
+    _python: Engine | None = None
+    _python_is_ready: bool = False
     _closing: set[asyncio.Future[None]] = field(default_factory=set)
     _snoozed_until_s: float = 0.0
     _instruct: Engine | None = None
@@ -163,7 +173,9 @@ class Session:
         if document is None:
             return None
         settings = self.settings_for(document)
-        return Snapshot(document, self.trees.of(document), self.encoding, settings, self.engine)
+        python = self._python if self._python_is_ready else None
+        syntax = self.trees.of(document)
+        return Snapshot(document, syntax, self.encoding, settings, self.engine, python)
 
     def settings_for(self, document: Document) -> Settings:
         """What holds for a document now: its project's own settings count, whether the server rests, and whether the
@@ -180,8 +192,10 @@ class Session:
             return
         self.trouble = self.model = self.no_instruct = ""
         self.scheduler.stop()
-        if self._engine is not None:
-            engine, self._engine = self._engine, None
+        engines = (self._engine, self._python)
+        self._engine = self._python = None
+        self._python_is_ready = False
+        for engine in filter(None, engines):
             closing = asyncio.ensure_future(engine.close())
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
@@ -274,6 +288,24 @@ class Session:
         if settings.instruct == self.settings.instruct:
             self.no_instruct = no_instruct
 
+    async def warm_up_python(self) -> str:
+        """Load the model that completes Python; until it is there, and where it cannot be used, the other does all.
+
+        The sentence says why it cannot be used; empty where it can, or none is set.
+        """
+        settings = self.settings
+        if not settings.engine.python_model or settings.engine.urls or self.ended:
+            return ""
+        try:
+            if self._python is None:
+                self._python = self.open_engine(settings, "python")
+            engine = self._python
+            format_of(await engine.info())
+        except MidfillError as error:
+            return "" if self.ended or settings.engine != self.settings.engine else str(error)
+        self._python_is_ready = engine is self._python
+        return ""
+
     def loading(self) -> float | None:
         """How much of the model is loaded, 0 to 1; None where that is not known."""
         return self._engine.loading() if self._engine else None
@@ -286,7 +318,8 @@ class Session:
         """Stop all work and let the engine go."""
         self.ended = True
         self.scheduler.stop()
-        engines, self._engine, self._instruct = (self._engine, self._instruct), None, None
+        engines = (self._engine, self._python, self._instruct)
+        self._engine = self._python = self._instruct = None
         for engine in engines:
             if engine is not None:
                 await engine.close()

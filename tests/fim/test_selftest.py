@@ -1,4 +1,4 @@
-"""The self-test: what a sound file passes, and each way in which one is wrong, by a real file where there can be one."""
+"""The self-test: what a sound file passes, and each way in which one is wrong, by a real file where that can be."""
 
 from __future__ import annotations
 

@@ -1,18 +1,22 @@
-"""A model set to what it was not made for: told once in one sentence that names another, in the editor and in the shell."""
+"""A model set to what it was not made for: one sentence that names another, in the editor and in the shell."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from gguf_models import chain_model, tiny_model
 from lsp_client import URI, LspClient
+from marks import caret
 
 pytestmark = pytest.mark.model
 
@@ -169,3 +173,82 @@ def test_in_a_shell(
     assert found["instruct model"]["level"] == found["model"]["level"] == "problem"
     assert "such as Code Llama 7B or 13B Instruct." in found["instruct model"]["text"]
     assert "such as Code Llama 7B or 13B base." in found["model"]["text"]
+
+
+PYTHON_CASES = (
+    # At the end of the file and of a block the one for Python says what it says after an equals sign.
+    pytest.param("python", "def f():\n    x =║", " self", id="end of the file"),
+    pytest.param("python", "def f():\n    x =║\n\n\ny = 1\n", " self", id="end of a block"),
+    pytest.param("python", "def f():\n    x =║\n    y = 1\n", " None", id="inside a block"),
+    pytest.param("python", "x =║\ny = 1\n", " None", id="before a statement"),
+    pytest.param("ruby", "x =║", " None", id="another language"),
+)
+
+
+def test_a_model_for_python_completes_where_nothing_follows(
+    state_dir: Path, tmp_path: Path
+) -> None:
+    base = chain_model(tmp_path / "codellama-7b.gguf", "=", "▁None")
+    python = chain_model(tmp_path / "codellama-7b-python.gguf", "=", "▁self")
+    options = {
+        "engine": {"pythonModel": str(python)},
+        "completion": {"eagerness": 1, "ahead": False},
+    }
+    with LspClient("--model", str(base), state_dir=state_dir) as client:
+        client.initialize(options=options)
+        client.open("x =║"[:-1], uri="file:///work/first.py")
+        # Until it is loaded the other one answers; its self-test, a second after that, shows that it is there.
+        _loaded(state_dir, "python")
+        for idx, case in enumerate(PYTHON_CASES):
+            language, marked, expected = case.values
+            text, offset = caret(str(marked))
+            line = text[:offset].count("\n")
+            uri = f"file:///work/{idx}.txt"
+            client.open(text, uri=uri, language=str(language))
+            column = offset - text.rfind("\n", 0, offset) - 1
+            assert client.ghost(line, column, uri=uri) == expected, case.id
+        (state,) = state_dir.glob("host-*.json")
+        props = _props(state, "python")
+        assert props["model_path"] == str(python)
+        assert client.notifications.empty()
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        pytest.param("codellama-34b-instruct.gguf", "so it cannot complete", id="it talks"),
+        pytest.param("missing.gguf", "There is no model file", id="missing"),
+    ],
+)
+def test_without_the_model_for_python_the_other_completes_all(
+    state_dir: Path, tmp_path: Path, talks: Path, name: str, says: str
+) -> None:
+    base = chain_model(tmp_path / "codellama-7b.gguf", "=", "▁None")
+    options = {
+        "engine": {"pythonModel": str(tmp_path / name)},
+        "completion": {"eagerness": 1, "ahead": False},
+    }
+    with LspClient("--model", str(base), state_dir=state_dir) as client:
+        client.initialize(options=options)
+        assert says in _told(client)["message"]
+        client.open("x =")
+        assert client.ghost(0, 3) == " None"
+        assert client.notifications.empty()
+
+
+def _props(state: Path, model: str) -> dict[str, Any]:
+    host = json.loads(state.read_text("utf-8"))
+    headers = {"Authorization": f"Bearer {host['token']}"}
+    url = f"http://127.0.0.1:{host['port']}/props"
+    props: dict[str, Any] = httpx.get(url, params={"model": model}, headers=headers).json()
+    return props
+
+
+def _loaded(state_dir: Path, model: str) -> None:
+    for _ in range(600):
+        with contextlib.suppress(httpx.HTTPError, KeyError, ValueError):
+            for state in state_dir.glob("host-*.json"):
+                if _props(state, model)["midfill"]["self_test"]:
+                    return
+        time.sleep(0.1)
+    raise TimeoutError

@@ -114,12 +114,19 @@ def _residents(
     residents: dict[Role, Resident] = {
         "completion": Resident(opens, model, idle_s=idle_s, test=test)
     }
-    if instruct == model:
-        residents["instruct"] = residents["completion"]  # Loaded once.
-    elif instruct:
-        opens = partial(open_here, instruct, settings, precedence)
-        test = None if instruct.startswith(FAKE_SCHEME) else _self_test
-        residents["instruct"] = Resident(opens, instruct, idle_s=idle_s, test=test)
+    others: tuple[tuple[Role, str], ...] = (
+        ("instruct", instruct),
+        ("python", settings.python_model),
+    )
+    for role, path in others:
+        alike = next((it for it in residents.values() if it.path == path), None)
+        if alike is not None:
+            residents[role] = alike  # Loaded once.
+        elif path:
+            only_completes = role == "python"
+            opens = partial(open_here, path, settings, precedence, only_completes=only_completes)
+            test = None if path.startswith(FAKE_SCHEME) else _self_test
+            residents[role] = Resident(opens, path, idle_s=idle_s, test=test)
     return residents
 
 

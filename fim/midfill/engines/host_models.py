@@ -49,6 +49,10 @@ class Models:
         """
         if name == "instruct" and "instruct" not in self.residents:
             raise EngineRefused("This host has no instruct model; name one in instruct.model.")
+        if name == "python" and "python" not in self.residents:
+            raise EngineRefused(
+                "This host has no model for Python; name one in engine.pythonModel."
+            )
         for role, resident in self.residents.items():
             if name == role:
                 return resident

@@ -31,7 +31,12 @@ def open_engine(
         from midfill.engines.pool import PoolEngine
 
         return PoolEngine(settings.urls, access_of(settings), tell)
-    model = settings.model if role == "completion" or instruct is None else instruct.model
+    models: dict[Role, str] = {
+        "completion": settings.model,
+        "instruct": settings.model if instruct is None else instruct.model,
+        "python": settings.python_model,
+    }
+    model = models[role]
     if model.startswith(FAKE_SCHEME):
         return FakeEngine.at(model)
     from midfill.engines.supervisor import HostEngine

@@ -204,7 +204,8 @@ def host_key(model: str, settings: EngineSettings, instruct: str = "") -> str:
         platform.node(),
         __version__,
         _identity(model),
-        _instruct_identity(instruct),
+        _optional_identity(instruct),
+        _optional_identity(settings.python_model),
         settings.infill,
         settings.n_gpu_layers,
         settings.n_ctx,
@@ -230,12 +231,12 @@ def _identity(model: str) -> tuple[str, int, int]:
     return str(path), status.st_size, status.st_mtime_ns
 
 
-def _instruct_identity(instruct: str) -> tuple[str, int, int]:
-    """As above, but without refusing: completing must go on where the other model is missing."""
+def _optional_identity(model: str) -> tuple[str, int, int]:
+    """As above, but without refusing: completing must go on where another model is missing."""
     try:
-        return _identity(instruct) if instruct else ("", 0, 0)
+        return _identity(model) if model else ("", 0, 0)
     except ModelError:
-        return instruct, 0, 0
+        return model, 0, 0
 
 
 def _replace(draft: Path, path: Path) -> None:

@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ class HostEngine:
     ) -> None:
         """`role` is which of the host's models this is; `folder` is where hosts name themselves; `grace_s` for
         how long a new one waits for clients."""
-        self._settings = settings
+        self._settings = replace(settings, python_model=_path(settings.python_model))
         self._instruct = instruct or InstructSettings()
         self._role: Role = role
         self._folder = folder

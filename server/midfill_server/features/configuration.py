@@ -95,7 +95,12 @@ async def load(ls: MidfillServer) -> None:
         session.told.add(session.trouble)
         ls.tell(session.trouble, lsp.MessageType.Error)
     for sentence in (session.notice, session.no_instruct):
-        if sentence and sentence not in session.told:
-            session.told.add(sentence)
-            ls.tell(sentence)
+        _tell_once(ls, sentence)
     ls.status.update()
+    _tell_once(ls, await session.warm_up_python())
+
+
+def _tell_once(ls: MidfillServer, sentence: str) -> None:
+    if sentence and sentence not in ls.session.told:
+        ls.session.told.add(sentence)
+        ls.tell(sentence)

@@ -40,6 +40,7 @@ async def prompt(ls: MidfillServer, params: Any) -> dict[str, Any] | None:
             )
         offset = snapshot.document.offset(from_lsp_position(position), snapshot.encoding)
         caret = ls.session.caret(snapshot, offset)
-        return await prompt_report(caret, snapshot.engine, snapshot.settings.completion)
+        engine = snapshot.engine_for(caret.context())
+        return await prompt_report(caret, engine, snapshot.settings.completion)
     except MidfillError as error:
         raise JsonRpcInternalError(str(error)) from None
