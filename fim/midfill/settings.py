@@ -30,9 +30,10 @@ class EngineSettings:
     """Which model runs, and where."""
 
     model: str = ""
-    """Path of a GGUF file. Empty: the small model that is installed with Midfill."""
+    """Path of a GGUF file, or the name of a model as `midfill models list` shows it. Empty: what `midfill models use`
+    has chosen, else the small model that is installed with Midfill (`embedded`)."""
     python_model: str = ""
-    """Path of a GGUF file of a model that is tuned for Python and does not infill, such as Code Llama Python. It
+    """Path or name of a model that is tuned for Python and does not infill, such as Code Llama Python. It
     completes Python at the end of a file or of a block, and `engine.model` everywhere else. Empty: none."""
     infill: Literal["auto", "on", "off"] = "auto"
     """Whether the model is asked to infill. `auto`: as its tokens and what is known of its training say, which
@@ -80,8 +81,8 @@ class InstructSettings:
     """The model that explains and edits."""
 
     model: str = ""
-    """Path of a GGUF file with a chat template, for explanations and edits. Empty: none. The same file as
-    `engine.model` is loaded once."""
+    """Path of a GGUF file with a chat template, or the name of a model, for explanations and edits. Empty: what
+    `midfill models use` has chosen, else none. The same file as `engine.model` is loaded once."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import asdict
+from pathlib import PurePath
 from types import TracebackType
 from typing import Any
 
@@ -156,6 +157,7 @@ class Host:
                 role: (known.name if (known := it.known()) else "", it.loaded)
                 for role, it in residents.items()
             },
+            files={role: PurePath(it.path).name for role, it in residents.items()},
         )
         return PlainTextResponse(text, media_type=MEDIA_TYPE)
 

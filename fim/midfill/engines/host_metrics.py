@@ -19,11 +19,16 @@ Samples = dict[str, list[tuple[Labels, float]]]
 
 
 def write_metrics(
-    meter: Meter, *, n_slots: int, n_leases: int, models: Mapping[str, tuple[str, bool]]
+    meter: Meter,
+    *,
+    n_slots: int,
+    n_leases: int,
+    models: Mapping[str, tuple[str, bool]],
+    files: Mapping[str, str],
 ) -> str:
-    """All counts. `models` tells of each role the model's name and whether it is loaded."""
+    """All counts. `models` tells of each role the model's name and whether it is loaded, `files` the file's name."""
     lines: list[str] = []
-    for name, kind, description, samples in _families(meter, n_slots, n_leases, models):
+    for name, kind, description, samples in _families(meter, n_slots, n_leases, models, files):
         lines += [f"# HELP {name} {description}", f"# TYPE {name} {kind}"]
         for labels, value in samples:
             told = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels.items())
@@ -46,7 +51,11 @@ _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"', re.ASCII)
 
 
 def _families(
-    meter: Meter, n_slots: int, n_leases: int, models: Mapping[str, tuple[str, bool]]
+    meter: Meter,
+    n_slots: int,
+    n_leases: int,
+    models: Mapping[str, tuple[str, bool]],
+    files: Mapping[str, str],
 ) -> Iterator[tuple[str, str, str, list[tuple[Labels, float]]]]:
     def one(value: float) -> list[tuple[Labels, float]]:
         return [({}, value)]
@@ -95,6 +104,12 @@ def _families(
         "gauge",
         "Whether a model is in memory.",
         [({"role": role, "model": name}, int(on)) for role, (name, on) in models.items()],
+    )
+    yield (
+        "midfill_model_file",
+        "gauge",
+        "The file of each role's model.",
+        [({"role": role, "file": name}, 1) for role, name in files.items()],
     )
 
 

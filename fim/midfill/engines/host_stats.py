@@ -40,6 +40,11 @@ class HostReport:
         return {labels["role"]: (labels["model"], bool(value)) for labels, value in series}
 
     @property
+    def files(self) -> set[str]:
+        """Names of the files that it has loaded, or loads when they are asked for."""
+        return {labels["file"] for labels, _ in self.samples.get("midfill_model_file", [])}
+
+    @property
     def acceptance(self) -> float | None:
         """The share of drafted tokens that were right; None without any."""
         drafted = self.value("midfill_tokens_total", kind="drafted")

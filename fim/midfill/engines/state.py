@@ -19,7 +19,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import platformdirs
-from filelock import FileLock, Timeout
 
 from midfill.engines.fake import FAKE_SCHEME
 from midfill.errors import EngineError, ModelError
@@ -157,6 +156,9 @@ def sweep(folder: Path, *, older_than_s: float = SWEEP_AFTER_S) -> None:
 
     Whoever starts a host opens its lock, which makes that file new. A lock that is held stays.
     """
+    # Imported here, since a server reads names from this module before it answers for the first time.
+    from filelock import FileLock, Timeout  # noqa: PLC0415
+
     before_s = time.time() - older_than_s
     for lock_path in folder.glob("host-*.lock"):
         with contextlib.suppress(OSError, Timeout):

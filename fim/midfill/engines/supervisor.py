@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout
 
 from midfill.engine import ModelInfo, Piece, Role, Sampling
 from midfill.engines.access import Access, open_client
-from midfill.engines.fake import FAKE_SCHEME
+from midfill.engines.model_files import located
 from midfill.engines.remote import RemoteEngine, shows_token
 from midfill.engines.state import MAX_LINGER_S, HostFiles, HostState, sweep
 from midfill.errors import EngineError, EngineGone, MidfillError, ModelError
@@ -66,7 +66,7 @@ class HostEngine:
     ) -> None:
         """`role` is which of the host's models this is; `folder` is where hosts name themselves; `grace_s` for
         how long a new one waits for clients."""
-        self._settings = replace(settings, python_model=_path(settings.python_model))
+        self._settings = settings
         self._instruct = instruct or InstructSettings()
         self._role: Role = role
         self._folder = folder
@@ -179,7 +179,9 @@ class HostEngine:
         return joining.result()
 
     async def _join(self) -> _Lease:
-        model, instruct = _model(self._settings), _path(self._instruct.model)
+        model, instruct = _model(self._settings), located(self._instruct.model)
+        python_model = located(self._settings.python_model)
+        self._settings = replace(self._settings, python_model=python_model)
         files = HostFiles.of(model, self._settings, self._folder, instruct=instruct)
         self._lease = await self._take(model, files)
         if self._lease is not None:
@@ -441,18 +443,11 @@ def _model(settings: EngineSettings) -> str:
         ModelError: none is named, and none is installed.
     """
     if settings.model:
-        return _path(settings.model)
+        return located(settings.model)
     try:
         return str(embedded_model())
     except FileNotFoundError as error:
         raise ModelError(str(error)) from error
-
-
-def _path(model: str) -> str:
-    """The absolute path of a model file; what makes a `fake:` engine, and nothing, stay as they are."""
-    if not model or model.startswith(FAKE_SCHEME):
-        return model
-    return str(Path(model).expanduser().resolve())
 
 
 def _died(lease: _Lease) -> EngineGone:
