@@ -25,6 +25,7 @@ import httpx
 
 from midfill.abilities import chat_refusal
 from midfill.engines.gguf_info import read_model
+from midfill.engines.model_files import installed, located, models_folder
 from midfill.engines.state import HostFiles, proof, state_folder
 from midfill.errors import ModelError
 from midfill.languages import grammar, languages
@@ -59,6 +60,7 @@ def run_checks(settings: EngineSettings) -> list[Finding]:
     asking = None if settings.urls else _ask_llama(settings)
     found = [*check_python(), *check_grammars(), *check_folder(state_folder())]
     found += check_hosts(state_folder())
+    found += check_models(models_folder(), settings)
     if asking is None:
         return [*found, *(finding for url in settings.urls for finding in check_server(url))]
     answer, status, error = _answered(asking)
@@ -138,6 +140,21 @@ def check_hosts(folder: Path) -> list[Finding]:
             text = f"{where} does not answer"
             found.append(Finding("host", text, "warning", remedy, (str(files.log_path),)))
     return found or [Finding("host", "none is running; the next completion starts one")]
+
+
+def check_models(folder: Path, settings: EngineSettings) -> list[Finding]:
+    """The model files that this user has, and where to get some."""
+    topic, names = "models", sorted(installed(folder))
+    size = sum(path.stat().st_size for path in installed(folder).values())
+    text = f"{len(names)} file{'s' * (len(names) != 1)}, {size / 1e9:.1f} GB, in {folder}"
+    if not names:
+        text = f"there are no files in {folder}"
+    if not settings.model and not settings.urls:
+        text += (
+            "; the embedded model is used, and `midfill models recommend` names better ones for "
+            "this machine"
+        )
+    return [Finding(topic, text, details=tuple(names))]
 
 
 def check_server(url: str) -> list[Finding]:
@@ -340,7 +357,12 @@ def _ask_llama(settings: EngineSettings) -> subprocess.Popen[str]:
     embedded: Path | None = None
     with suppress(FileNotFoundError):
         embedded = embedded_model()
-    model = Path(settings.model).expanduser().absolute() if settings.model else embedded
+    model: str | Path | None = embedded
+    if settings.model:
+        # Whatever else is wrong with it is told as one finding of many.
+        model = settings.model
+        with suppress(ModelError):
+            model = located(settings.model)
     asked = {
         "model": str(model or "the embedded model"),
         "settings": asdict(settings),

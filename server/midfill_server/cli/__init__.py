@@ -20,7 +20,7 @@ _COMMANDS = {
     "fix": "Mend what is wrong with some lines, as a diff.",
     "host": "Host a model for other programs, in the foreground.",
     "index": "Index a workspace as an editor's server does, or forget its index.",
-    "models": "Say what model files can do.",
+    "models": "Get model files, say what they can do, and choose which of them all editors use.",
     "prompt": "Show what would be sent to the model at a place in a file.",
     "refactor": "Rewrite some lines as you say, as a diff.",
     "serve": "Run the language server, for an editor.",

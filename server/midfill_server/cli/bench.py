@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from rich.table import Table
 from midfill.complete import Completion, complete
 from midfill.context import gather
 from midfill.engine import Engine
+from midfill.engines.model_files import chosen_model
 from midfill.engines.select import open_engine
 from midfill.languages import language_of
 from midfill.settings import CompletionSettings, EngineSettings
@@ -51,7 +53,11 @@ class Measured:
 @click.option(
     "--count", default=20, show_default=True, type=click.IntRange(1), help="Places in each file."
 )
-@click.option("--model", default="", help="Path of a GGUF file; by default the embedded model.")
+@click.option(
+    "--model",
+    default=partial(chosen_model, "completion"),
+    help="A model's name or a GGUF file's path; by default the chosen one, else the embedded one.",
+)
 @click.option("--url", "urls", multiple=True, help="Address of a running server to use instead.")
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
 def command(

@@ -6,12 +6,14 @@ import asyncio
 import json
 import time
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 import click
 
 from midfill.complete import Completion, complete
 from midfill.context import gather
+from midfill.engines.model_files import chosen_model
 from midfill.engines.select import open_engine
 from midfill.formats import Layout, limits_of
 from midfill.settings import EngineSettings, Settings
@@ -29,7 +31,11 @@ LINGER_S = 120.0
 @click.option(
     "--language", help="Language of the text, such as python; by default from FILE's name."
 )
-@click.option("--model", default="", help="Path of a GGUF file; by default the embedded model.")
+@click.option(
+    "--model",
+    default=partial(chosen_model, "completion"),
+    help="A model's name or a GGUF file's path; by default the chosen one, else the embedded one.",
+)
 @click.option(
     "--url",
     "urls",

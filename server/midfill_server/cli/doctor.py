@@ -6,12 +6,14 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.text import Text
 
+from midfill.engines.model_files import chosen_model, located
 from midfill.settings import EngineSettings
 from midfill_server.checks import Finding, check_instruct, run_checks, worst
 from midfill_server.checks_settings import check_settings
@@ -20,8 +22,16 @@ _MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "problem": ("✗",
 
 
 @click.command("doctor")
-@click.option("--model", default="", help="Path of a GGUF file; by default the embedded model.")
-@click.option("--instruct", default="", help="Path of the GGUF file that explains and edits.")
+@click.option(
+    "--model",
+    default=partial(chosen_model, "completion"),
+    help="A model's name or a GGUF file's path; by default the chosen one, else the embedded one.",
+)
+@click.option(
+    "--instruct",
+    default=partial(chosen_model, "instruct"),
+    help="The same for the one that explains and edits.",
+)
 @click.option("--url", "urls", multiple=True, help="Address of a server to look at instead.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @click.option("--report", is_flag=True, help="Print Markdown for a bug report, without your name.")
@@ -32,7 +42,7 @@ def command(model: str, instruct: str, urls: tuple[str, ...], as_json: bool, rep
     """
     findings = [
         *run_checks(EngineSettings(model=model, urls=urls)),
-        *(check_instruct(Path(instruct).expanduser()) if instruct else ()),
+        *(check_instruct(Path(located(instruct))) if instruct else ()),
         *check_settings(Path.cwd()),
     ]
     if as_json:

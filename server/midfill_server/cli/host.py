@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 
 import click
 
 from midfill.engine import Engine
 from midfill.engines.host import open_here, run_host, run_until_signal
+from midfill.engines.model_files import chosen_model, located
 from midfill.engines.state import HostFiles, HostState, state_folder
 from midfill.errors import EngineError, SettingsError
 from midfill.settings import EngineSettings
@@ -25,18 +27,24 @@ _GRACE_S = 10 * 365 * 24 * 3600.0
 
 
 @click.command("host")
-@click.option("--model", help="Path of a GGUF file; by default the embedded model.")
 @click.option(
-    "--instruct", default="", help="Path of a GGUF file with a chat template, for conversations."
+    "--model",
+    default=partial(chosen_model, "completion"),
+    help="A model's name or a GGUF file's path; by default the chosen one, else the embedded one.",
+)
+@click.option(
+    "--instruct",
+    default=partial(chosen_model, "instruct"),
+    help="The same for conversations; by default the one that is chosen for it.",
 )
 @click.option("--port", default=0, type=click.IntRange(0, 65535), help="0 takes one that is free.")
-def command(model: str | None, instruct: str, port: int) -> None:
+def command(model: str, instruct: str, port: int) -> None:
     """Host a model on 127.0.0.1 for other programs, until interrupted.
 
     The address and the token that every request must show are printed; the requests are llama-server's and
     OpenAI's. MIDFILL_HOST_TOKEN in the environment is a token of your own, for programs that are configured once.
     """
-    path = model or str(embedded_model())
+    path, instruct = located(model) or str(embedded_model()), located(instruct)
     token = os.environ.get(TOKEN_VARIABLE, "")
     if token and not (len(token) >= _SHORTEST_TOKEN and token.isascii() and token.isprintable()):
         raise SettingsError(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import click
 
 from midfill.engine import Engine
+from midfill.engines.model_files import chosen_model
 from midfill.engines.select import open_engine
 from midfill.errors import DocumentError
 from midfill.settings import EngineSettings, InstructSettings
@@ -22,7 +24,11 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
     click.option(
         "--language", help="Language of the text, such as python; by default from FILE's name."
     ),
-    click.option("--model", default="", help="Path of a GGUF file with a chat template."),
+    click.option(
+        "--model",
+        default=partial(chosen_model, "instruct"),
+        help="A model's name or a GGUF file's path; by default the one that is chosen for it.",
+    ),
     click.option(
         "--url", "urls", multiple=True, help="Address of a running server to use instead."
     ),

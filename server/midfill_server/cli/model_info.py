@@ -10,27 +10,25 @@ from typing import Any
 
 import click
 
-from midfill.abilities import Ability, Listed
+from midfill.abilities import Ability
 from midfill.engines.gguf_info import FileInfo, file_info
+from midfill.engines.model_files import located
+from midfill_server.model_list import listed_as
 
 _ROLES = {"completion": "engine.model", "instruct": "instruct.model"}
 _GIB = 2**30
 
 
-def listed_as(path: Path) -> Listed:
-    """What the catalogue says of a file."""
-    return Listed()
-
-
 @click.command("info")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file")
 @click.option("--json", "as_json", is_flag=True, help="Print all that is known, as JSON.")
-def info(file: Path, as_json: bool) -> None:
-    """Say what a GGUF file can do, and why.
+def info(file: str, as_json: bool) -> None:
+    """Say what a GGUF file can do, and why. FILE is a path, or a name as `midfill models list` shows it.
 
     Only its header is read: nothing is loaded.
     """
-    found = file_info(file.expanduser().absolute(), listed_as(file))
+    path = Path(located(file))
+    found = file_info(path, listed_as(path))
     if as_json:
         click.echo(json.dumps(report(found), indent=2))
         return

@@ -6,12 +6,14 @@ import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from midfill.engine import Engine, Role
+from midfill.engines.model_files import chosen_model
 from midfill.engines.select import open_engine
 from midfill.formats import Layout
 from midfill.settings import EngineSettings, Settings
@@ -27,7 +29,11 @@ from midfill_server.session import Session
 @click.option(
     "--language", help="Language of the text, such as python; by default from FILE's name."
 )
-@click.option("--model", default="", help="Path of a GGUF file; by default the embedded model.")
+@click.option(
+    "--model",
+    default=partial(chosen_model, "completion"),
+    help="A model's name or a GGUF file's path; by default the chosen one, else the embedded one.",
+)
 @click.option(
     "--url",
     "urls",

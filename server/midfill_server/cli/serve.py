@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import sys
 from contextlib import suppress
+from functools import partial
 
 import click
 
+from midfill.engines.model_files import chosen_model
 from midfill.engines.select import open_engine
-from midfill.settings import EngineSettings, LogLevel, Settings
+from midfill.settings import EngineSettings, InstructSettings, LogLevel, Settings
 from midfill_server.server import create_server
 from midfill_server.session import Session
 
@@ -18,7 +20,11 @@ from midfill_server.session import Session
 @click.option(
     "--tcp", metavar="HOST:PORT", help="Listen there instead of using standard input and output."
 )
-@click.option("--model", default="", help="Path of a GGUF file; by default the embedded model.")
+@click.option(
+    "--model",
+    default=partial(chosen_model, "completion"),
+    help="A model's name or a GGUF file's path; by default the chosen one, else the embedded one.",
+)
 @click.option(
     "--url",
     "urls",
@@ -49,7 +55,11 @@ def command(
         lambda settings, role: open_engine(
             settings.engine, settings.instruct, role=role, tell=server.tell
         ),
-        Settings(EngineSettings(model=model, urls=urls), log_level=log_level),
+        Settings(
+            EngineSettings(model=model, urls=urls),
+            instruct=InstructSettings(model=chosen_model("instruct")),
+            log_level=log_level,
+        ),
     )
     server = create_server(session)
     with suppress(KeyboardInterrupt):
