@@ -124,6 +124,13 @@ def test_only_convert_knows_both_worlds() -> None:
             "midfill_server.indexing", ["llama_cpp", "pygls", "pathspec", "filelock"], id="indexing"
         ),
         pytest.param("midfill_server.cli", ["llama_cpp", "pygls", "httpx", "rich"], id="cli"),
+        pytest.param(
+            "midfill_server.cli.models", ["llama_cpp", "pygls", "huggingface_hub"], id="models"
+        ),
+        # Read by a server before it answers.
+        pytest.param(
+            "midfill.engines.model_files", ["filelock", "httpx", "tomllib"], id="model-files"
+        ),
     ],
 )
 def test_an_import_loads_no_more_than_it_says(module: str, absent: list[str]) -> None:
