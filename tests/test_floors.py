@@ -32,6 +32,7 @@ FLOORS = (
     ("midfill.recent", "midfill.selection", "midfill.notebook"),
     ("midfill.trained",),
     ("midfill.formats",),
+    ("midfill.chat_formats", "midfill.chat_sandbox"),
     ("midfill.chat_template",),
     ("midfill.chat",),
     ("midfill.abilities", "midfill.selftest"),
