@@ -33,6 +33,8 @@ FLOORS = (
     ("midfill.trained",),
     ("midfill.formats",),
     ("midfill.chat_formats", "midfill.chat_sandbox"),
+    ("midfill.thoughts",),
+    ("midfill.speech",),
     ("midfill.chat_template",),
     ("midfill.chat",),
     ("midfill.abilities", "midfill.selftest"),
