@@ -321,7 +321,11 @@ def main(
     if kept:
         with kept.open("w", encoding="utf-8") as file:
             for one in results:
-                told = {"task_id": one.item.task_id, "task": one.task, "made": one.made}
+                told: dict[str, Any] = {
+                    "task_id": one.item.task_id,
+                    "task": one.task,
+                    "made": one.made,
+                }
                 told |= {"reason": one.reason, "text": one.text, "parses": one.parses}
                 told |= {"keeps_signature": one.keeps_signature, "outcome": one.outcome}
                 file.write(json.dumps(told) + "\n")

@@ -18,7 +18,7 @@ from typing import Literal
 from midfill.chat_formats import ChatFormat, Items, chat_format_of, plain_delimiters
 from midfill.chat_sandbox import LEFT, MARK, RIGHT
 from midfill.chat_template import run_template, shape_of, takes_apart
-from midfill.engine import ModelInfo
+from midfill.engine import TURN_IDS, ModelInfo
 from midfill.errors import RoleError
 from midfill.formats import Tokenize, encode_cut
 from midfill.trained import cannot_talk, check_talks
@@ -64,7 +64,7 @@ async def chat_prompt(
     ids: list[int] = []
     for item in await asyncio.to_thread(rendered, model, messages):
         ids += [item] if isinstance(item, int) else await encode_cut(item, item.cuts, tokenize)
-    if model.bos_id is not None and ids[:1] != [model.bos_id]:
+    if model.bos_id is not None and not model.converses and ids[:1] != [model.bos_id]:
         ids.insert(0, model.bos_id)
     return tuple(ids)
 
@@ -75,6 +75,9 @@ def rendered(model: ModelInfo, messages: Sequence[Message]) -> list[int | Text]:
     Raises:
         RoleError, EngineRefused: as for `chat_prompt`.
     """
+    if model.converses:
+        turns = [item for one in messages for item in (TURN_IDS[one.role], Text(one.content))]
+        return [*turns, TURN_IDS["assistant"]]
     known = chat_format_of(model)
     if not model.chat_template:
         if known is None:

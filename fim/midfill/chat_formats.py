@@ -66,7 +66,7 @@ def chat_format_of(model: ModelInfo) -> ChatFormat | None:
 
 def can_chat(model: ModelInfo) -> bool:
     """Whether a model can be talked to."""
-    return bool(model.chat_template) or chat_format_of(model) is not None
+    return bool(model.chat_template) or model.converses or chat_format_of(model) is not None
 
 
 def turn_end_ids(model: ModelInfo) -> tuple[int, ...]:
@@ -98,8 +98,8 @@ def reasoning_tags(model: ModelInfo) -> tuple[Tags, ...]:
 
 
 def thinks(model: ModelInfo) -> bool:
-    """Whether the model's template speaks of reasoning."""
-    return any(tags.open in model.chat_template for tags in all_tags())
+    """Whether the model's template speaks of reasoning. A server that converses does not tell, so its model may."""
+    return model.converses or any(tags.open in model.chat_template for tags in all_tags())
 
 
 def chat_pieces() -> tuple[str, ...]:
@@ -115,10 +115,14 @@ def all_tags() -> tuple[Tags, ...]:
 
 @cache
 def _formats() -> tuple[ChatFormat, ...]:
-    return tuple(
-        ChatFormat(**{key: tuple(it) if isinstance(it, list) else it for key, it in row.items()})
-        for row in _data()["format"]
-    )
+    return tuple(map(_format, _data()["format"]))
+
+
+def _format(row: Mapping[str, Any]) -> ChatFormat:
+    told: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in row.items()
+    }
+    return ChatFormat(**told)
 
 
 @cache

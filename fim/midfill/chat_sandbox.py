@@ -108,10 +108,11 @@ def answer(question: dict[str, Any]) -> dict[str, str]:
         lstrip_blocks=True,
         extensions=["jinja2.ext.loopcontrols"],
     )
-    sandbox.globals |= {
-        "raise_exception": refuse,
-        "strftime_now": lambda form: datetime.now().strftime(form),
-    }
+
+    def now(form: str) -> str:
+        return datetime.now().strftime(form)
+
+    sandbox.globals |= {"raise_exception": refuse, "strftime_now": now}
     messages = []
     for idx, (role, state) in enumerate(question["messages"]):
         # Nothing stands for nothing, so that a template can ask whether there is any.

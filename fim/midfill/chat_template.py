@@ -119,7 +119,5 @@ def _few_variables() -> dict[str, str]:
     return {name: os.environ[name] for name in ("SYSTEMROOT",) if name in os.environ}
 
 
-_QUIETLY: dict[str, Any] = (
-    {"creationflags": subprocess.CREATE_NO_WINDOW} if sys.platform == "win32" else {}
-)
-"""Without a window that opens and closes."""
+_QUIETLY: dict[str, Any] = {"creationflags": getattr(subprocess, "CREATE_NO_WINDOW", 0)}
+"""On Windows, without a window that opens and closes."""

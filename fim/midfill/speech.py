@@ -74,6 +74,8 @@ def _sampling(max_tokens: int, prompt: Sequence[int], model: ModelInfo) -> Sampl
 
 async def _opened(prompt: Sequence[int], model: ModelInfo, engine: Engine) -> Tags | None:
     """The tags of reasoning that the template has begun for the model."""
+    if not thinks(model) or model.converses:
+        return None
     tail = list(prompt[-_TAIL_TOKENS:])
     text = await engine.detokenize(tail)
     for tags in reasoning_tags(model):

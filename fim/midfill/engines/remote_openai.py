@@ -6,6 +6,9 @@ How a prompt gets there is found out by asking, the most exact way first:
 `spelled` It takes text, in which control tokens are spelled as the vocabulary spells them. That they are read as
           such is seen at `/extras/tokenize` (llama-cpp-python), or believed of a model whose name is a family's.
 `suffix`  It is given the text before and after the caret, and puts its model's control tokens in by itself.
+
+Conversations go to `/v1/chat/completions` as they are said, since such a server does not show its template. Where it
+tells reasoning apart (`reasoning_content`), that comes between tags, as a model says it.
 """
 
 from __future__ import annotations
@@ -21,7 +24,8 @@ from typing import Any, Literal
 
 import httpx
 
-from midfill.engine import ModelInfo, Piece, Sampling, StopReason, Usage
+from midfill.chat_formats import all_tags
+from midfill.engine import TURN_IDS, ModelInfo, Piece, Sampling, StopReason, Usage
 from midfill.engines import dialect
 from midfill.engines.access import Access
 from midfill.engines.connection import END_S, Connection, sentence
@@ -30,6 +34,7 @@ from midfill.engines.vocabulary import (
     find_control_ids,
     is_same_piece,
     made_up_ids,
+    made_up_text,
     spelled,
     spelled_control,
 )
@@ -46,6 +51,8 @@ _REASONS: Mapping[object, StopReason] = {None: "", "stop": "eot", "length": "bud
 
 _CONTROL_LIKE = re.compile(r"<\S+>|\[\S+\]")
 """A token with such a text may be a control token. A tokenizer of Hugging Face parses those in every text."""
+
+_SPEAKERS: Mapping[int, str] = {token: role for role, token in TURN_IDS.items()}
 
 _NEUTRAL = {"repeat_penalty": 1.0, "min_p": 0.0}
 """What llama-cpp-python's server does to the distribution unless it is told not to."""
@@ -152,6 +159,14 @@ class OpenAIEngine:
         self, prompt: Sequence[int], sampling: Sampling
     ) -> AsyncGenerator[dialect.Json, None]:
         """The stream of a completion, asked for without log-probabilities where the server has none."""
+        if prompt[:1] and prompt[0] in _SPEAKERS:
+            body = await self._conversation(prompt, sampling)
+            reasoning = _Reasoning()
+            path = "/v1/chat/completions"
+            async with contextlib.aclosing(self._http.stream(path, body)) as events:
+                async for event in events:
+                    yield reasoning.as_text(event)
+            return
         while True:
             with_logprobs = self._tells_logprobs
             body = self._request(prompt, sampling)
@@ -194,6 +209,30 @@ class OpenAIEngine:
         stop = [self._spellings[token].strip("▁ ") for token in sampling.stop_ids]
         return body | {"prompt": text, "stop": stop, "top_k": sampling.top_k} | _NEUTRAL
 
+    async def _conversation(self, prompt: Sequence[int], sampling: Sampling) -> dialect.Json:
+        """What is asked of a server that writes its model's conversations."""
+        turns: list[tuple[str, list[int]]] = []
+        for token in prompt:
+            if token in _SPEAKERS:
+                turns.append((_SPEAKERS[token], []))
+            else:
+                turns[-1][1].append(token)
+        # The last is the turn that is to come.
+        messages = []
+        for role, ids in turns[:-1]:
+            text = await self.detokenize(ids) if self.way == "ids" else made_up_text(ids)
+            messages.append({"role": role, "content": text})
+        return {
+            "model": self._served,
+            "messages": messages,
+            "max_tokens": sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "seed": sampling.seed,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+
     def _known(self) -> ModelInfo:
         if self._model is None:
             raise self._http.gone()
@@ -206,7 +245,8 @@ class OpenAIEngine:
             self._served = str(first["id"])
             n_ctx = int(first.get("max_model_len") or 0)
             name = PurePath(self._served).name
-            return await self._probed(ModelInfo(name.removesuffix(".gguf"), n_ctx or _N_CTX))
+            known = ModelInfo(name.removesuffix(".gguf"), n_ctx or _N_CTX, converses=True)
+            return await self._probed(known)
         except (KeyError, TypeError, ValueError) as error:
             raise self._http.stranger(error) from error
 
@@ -365,6 +405,34 @@ class _Progress:
             decode_ms=elapsed_ms - prefill_ms,
             stop_reason=reason,
         )
+
+
+class _Reasoning:
+    """Events of a conversation as those of a text: reasoning, where it comes apart, between tags."""
+
+    def __init__(self) -> None:
+        self._tags = all_tags()[0]
+        self._is_open = False
+
+    def as_text(self, event: dialect.Json) -> dialect.Json:
+        """The event as `/v1/completions` would send it."""
+        choices = event.get("choices")
+        if not isinstance(choices, list):
+            return event
+        return {**event, "choices": [self._choice(choice) for choice in choices]}
+
+    def _choice(self, choice: dialect.Json) -> dialect.Json:
+        delta = choice.get("delta") or {}
+        # vLLM renamed it.
+        thought = str(delta.get("reasoning_content") or delta.get("reasoning") or "")
+        said, text = str(delta.get("content") or ""), ""
+        if thought:
+            text = thought if self._is_open else f"{self._tags.open}{thought}"
+            self._is_open = True
+        if said and self._is_open:
+            text += self._tags.close
+            self._is_open = False
+        return {"text": text + said, "finish_reason": choice.get("finish_reason")}
 
 
 def _before_and_after(
