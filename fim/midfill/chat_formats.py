@@ -15,6 +15,7 @@ from importlib.resources import files
 from typing import Any, NamedTuple
 
 from midfill.engine import ModelInfo
+from midfill.trained import training_of
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -98,8 +99,13 @@ def reasoning_tags(model: ModelInfo) -> tuple[Tags, ...]:
 
 
 def thinks(model: ModelInfo) -> bool:
-    """Whether the model's template speaks of reasoning. A server that converses does not tell, so its model may."""
-    return model.converses or any(tags.open in model.chat_template for tags in all_tags())
+    """Whether the model's name or template speaks of reasoning. A server that converses does not tell, so its model
+    may."""
+    return (
+        model.converses
+        or bool(training_of(model).thinks)
+        or any(tags.open in model.chat_template for tags in all_tags())
+    )
 
 
 def chat_pieces() -> tuple[str, ...]:

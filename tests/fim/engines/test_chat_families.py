@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gguf_models import INST_PIECES, chat_model, codellama_vocabulary
+from midfill.abilities import abilities_of, chat_refusal
 from midfill.chat import Message, chat_prompt
 from midfill.chat_formats import (
     all_tags,
@@ -23,6 +24,7 @@ from midfill.chat_formats import (
     turn_end_ids,
 )
 from midfill.engine import ModelInfo
+from midfill.engines.gguf_info import read_model
 from midfill.engines.llama_model import LlamaModel
 
 if sys.version_info >= (3, 11):
@@ -385,6 +387,16 @@ def _trained(model: LlamaModel, delimiter: str) -> Iterator[tuple[int, ...]]:
 def _count(ids: Sequence[int], part: Sequence[int]) -> int:
     assert part
     return sum(tuple(ids[at : at + len(part)]) == tuple(part) for at in range(len(ids)))
+
+
+@pytest.mark.parametrize("name", ["llama3", "codellama-70b", "wizardcoder", "smollm2"])
+def test_a_file_without_a_template_is_known_to_talk(tmp_path: Path, name: str) -> None:
+    family = FAMILIES[name]
+    path = chat_model(tmp_path / f"{family.model}.gguf", control=family.control)
+    model = read_model(path)
+    assert chat_refusal(model) == ""
+    chat = abilities_of(model).chat
+    assert (chat.has, name in chat.what) == (True, True)
 
 
 def test_a_name_that_says_nothing_is_no_family() -> None:
