@@ -24,11 +24,11 @@ from typing import Any, Literal
 
 import httpx
 
-from midfill.chat_formats import all_tags
-from midfill.engine import TURN_IDS, ModelInfo, Piece, Sampling, StopReason, Usage
+from midfill.engine import ModelInfo, Piece, Sampling, StopReason, Usage
 from midfill.engines import dialect
 from midfill.engines.access import Access
 from midfill.engines.connection import END_S, Connection, sentence
+from midfill.engines.remote_conversation import Reasoning, is_conversation, turns_of
 from midfill.engines.vocabulary import (
     TokenCache,
     find_control_ids,
@@ -51,8 +51,6 @@ _REASONS: Mapping[object, StopReason] = {None: "", "stop": "eot", "length": "bud
 
 _CONTROL_LIKE = re.compile(r"<\S+>|\[\S+\]")
 """A token with such a text may be a control token. A tokenizer of Hugging Face parses those in every text."""
-
-_SPEAKERS: Mapping[int, str] = {token: role for role, token in TURN_IDS.items()}
 
 _NEUTRAL = {"repeat_penalty": 1.0, "min_p": 0.0}
 """What llama-cpp-python's server does to the distribution unless it is told not to."""
@@ -159,9 +157,9 @@ class OpenAIEngine:
         self, prompt: Sequence[int], sampling: Sampling
     ) -> AsyncGenerator[dialect.Json, None]:
         """The stream of a completion, asked for without log-probabilities where the server has none."""
-        if prompt[:1] and prompt[0] in _SPEAKERS:
+        if is_conversation(prompt):
             body = await self._conversation(prompt, sampling)
-            reasoning = _Reasoning()
+            reasoning = Reasoning()
             path = "/v1/chat/completions"
             async with contextlib.aclosing(self._http.stream(path, body)) as events:
                 async for event in events:
@@ -211,15 +209,8 @@ class OpenAIEngine:
 
     async def _conversation(self, prompt: Sequence[int], sampling: Sampling) -> dialect.Json:
         """What is asked of a server that writes its model's conversations."""
-        turns: list[tuple[str, list[int]]] = []
-        for token in prompt:
-            if token in _SPEAKERS:
-                turns.append((_SPEAKERS[token], []))
-            else:
-                turns[-1][1].append(token)
-        # The last is the turn that is to come.
         messages = []
-        for role, ids in turns[:-1]:
+        for role, ids in turns_of(prompt):
             text = await self.detokenize(ids) if self.way == "ids" else made_up_text(ids)
             messages.append({"role": role, "content": text})
         return {
@@ -405,34 +396,6 @@ class _Progress:
             decode_ms=elapsed_ms - prefill_ms,
             stop_reason=reason,
         )
-
-
-class _Reasoning:
-    """Events of a conversation as those of a text: reasoning, where it comes apart, between tags."""
-
-    def __init__(self) -> None:
-        self._tags = all_tags()[0]
-        self._is_open = False
-
-    def as_text(self, event: dialect.Json) -> dialect.Json:
-        """The event as `/v1/completions` would send it."""
-        choices = event.get("choices")
-        if not isinstance(choices, list):
-            return event
-        return {**event, "choices": [self._choice(choice) for choice in choices]}
-
-    def _choice(self, choice: dialect.Json) -> dialect.Json:
-        delta = choice.get("delta") or {}
-        # vLLM renamed it.
-        thought = str(delta.get("reasoning_content") or delta.get("reasoning") or "")
-        said, text = str(delta.get("content") or ""), ""
-        if thought:
-            text = thought if self._is_open else f"{self._tags.open}{thought}"
-            self._is_open = True
-        if said and self._is_open:
-            text += self._tags.close
-            self._is_open = False
-        return {"text": text + said, "finish_reason": choice.get("finish_reason")}
 
 
 def _before_and_after(
