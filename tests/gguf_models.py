@@ -133,20 +133,33 @@ def chain_model(path: Path, *chain: str, endless: bool = False) -> Path:
     return write_model(path, vocabulary, size, weights)
 
 
-def tiny_vocabulary(*, infill: bool = True, control: Sequence[str] = ()) -> Vocabulary:
-    """Bytes, ASCII, some Python words, and Code Llama's control tokens or those of `control`."""
+def tiny_vocabulary(
+    *,
+    infill: bool = True,
+    control: Sequence[str] = (),
+    added: Sequence[str] = (),
+    words: Sequence[str] = (),
+) -> Vocabulary:
+    """Bytes, ASCII, some Python words and those of `words`, and Code Llama's control tokens or those of `control`.
+
+    `added` are tokens that a file calls user-defined: llama.cpp finds them in every text."""
     pieces: dict[str, TokenType] = {
         "<unk>": TokenType.UNKNOWN,
         "<s>": TokenType.CONTROL,
         "</s>": TokenType.CONTROL,
     }
     pieces |= {f"<0x{byte:02X}>": TokenType.BYTE for byte in range(256)}
-    merged = {part for word in _WORDS for part in (*_beginnings(SPACE + word), *_beginnings(word))}
+    merged = {
+        part
+        for word in (*_WORDS, *words)
+        for part in (*_beginnings(SPACE + word), *_beginnings(word))
+    }
     merged |= {SPACE * n_spaces for n_spaces in range(2, 9)}
     normal = [*sorted(merged, key=lambda piece: (len(piece), piece)), SPACE, *_CHARACTERS]
     pieces |= dict.fromkeys((*normal, "é", "☺", "日"), TokenType.NORMAL)
     infill = infill and not control
     pieces |= dict.fromkeys(CONTROL.values() if infill else control, TokenType.CONTROL)
+    pieces |= dict.fromkeys(added, TokenType.USER_DEFINED)
     pieces |= {
         f"<unused{idx}>": TokenType.UNUSED for idx in range(-len(pieces) % 32)
     }  # A round number of rows, as in real files.
@@ -172,6 +185,35 @@ def family_vocabulary(
     vocabulary = tiny_vocabulary(control=tuple(pieces))
     ids = {role: vocabulary.pieces.index(piece.encode()) for role, piece in (named or {}).items()}
     return write_model(path, replace(vocabulary, fim_ids=ids), Shape(), {})
+
+
+def chat_model(
+    path: Path,
+    *,
+    control: Sequence[str],
+    added: Sequence[str] = (),
+    words: Sequence[str] = (),
+    chat_template: str = "",
+) -> Path:
+    """A vocabulary with the control tokens of a family's conversations, and its template."""
+    vocabulary = tiny_vocabulary(infill=False, control=control, added=added, words=words)
+    return write_model(path, vocabulary, Shape(), {}, chat_template=chat_template)
+
+
+INST_PIECES = {
+    518: " [",
+    25580: "INST",
+    29914: "/",
+    29962: "]",
+    3532: " <<",
+    14816: "SY",
+    29903: "S",
+    6778: ">>",
+    29966: "<",
+    829: "</",
+    6324: " Hi",
+}
+"""The pieces of `[INST] <<SYS>>` and `<</SYS>>` at their own ids, as Llama's tokenizer cuts them."""
 
 
 def byte_pair_vocabulary(
@@ -218,19 +260,26 @@ def role_model(
     return write_model(path, vocabulary, size, weights, "new", chat_template, names or {})
 
 
-def codellama_vocabulary(path: Path, *, fim_keys: FimKeys = "none") -> Path:
+def codellama_vocabulary(
+    path: Path,
+    *,
+    fim_keys: FimKeys = "none",
+    more: Mapping[int, str] | None = None,
+    chat_template: str = "",
+) -> Path:
     """A file of `codellama_pieces` without weights."""
-    return write_model(path, codellama_pieces(), Shape(), {}, fim_keys)
+    return write_model(path, codellama_pieces(more=more), Shape(), {}, fim_keys, chat_template)
 
 
-def codellama_pieces(*, infill: bool = True) -> Vocabulary:
+def codellama_pieces(*, infill: bool = True, more: Mapping[int, str] | None = None) -> Vocabulary:
     """A stand-in for Code Llama's vocabulary: its control tokens and the golden texts' pieces at their own ids.
 
     Llama's 32,000 pieces are not in this repository. Every other id is unused, except the
     intermediate pieces that SentencePiece needs on its way: it merges two pieces at a time.
     """
     ids: dict[int, str] = {
-        token: text.replace(" ", SPACE) for token, text in _GOLDEN_PIECES.items()
+        token: text.replace(" ", SPACE)
+        for token, text in {**_GOLDEN_PIECES, **(more or {})}.items()
     }
     needed = dict.fromkeys(part for piece in ids.values() for part in _beginnings(piece))
     needed |= dict.fromkeys((*_CHARACTERS, SPACE))

@@ -44,6 +44,8 @@ class FakeOpenAI:
     finishes: bool = True
     breaks_after: int = 10**9
     """Characters after which the connection ends in the middle."""
+    thought: str = ""
+    """What the model thinks before it says its answer in a conversation."""
     piece_delay_s: float = 0.0
     refusals: list[tuple[int, dict[str, str]]] = field(default_factory=list)
     """Status and headers of the next answers to completions."""
@@ -56,10 +58,12 @@ class FakeOpenAI:
         routes = [
             Route("/v1/models", self._models),
             Route("/v1/completions", self._completions, methods=["POST"]),
+            Route("/v1/chat/completions", self._chat, methods=["POST"]),
             Route("/health", self._health),
         ]
         if self.tokenizes:
             routes.append(Route("/tokenize", self._tokenize, methods=["POST"]))
+            routes.append(Route("/detokenize", self._detokenize, methods=["POST"]))
         return Starlette(routes=routes)
 
     def ids(self, text: str) -> list[tuple[int, str]]:
@@ -88,6 +92,25 @@ class FakeOpenAI:
         tokens, pieces = [token for token, _ in told], [piece for _, piece in told]
         answer = {"count": len(told), "max_model_len": 4096, "tokens": tokens}
         return JSONResponse(answer | {"token_strs": pieces if body["return_token_strs"] else None})
+
+    async def _detokenize(self, request: Request) -> Response:
+        tokens = (await request.json())["tokens"]
+        return JSONResponse({"prompt": "".join(chr(token - 1000) for token in tokens)})
+
+    async def _chat(self, request: Request) -> Response:
+        self.bodies.append(await request.json())
+
+        async def stream() -> AsyncIterator[str]:
+            said = [("reasoning_content", char) for char in self.thought]
+            said += [("content", char) for char in self.answer]
+            deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
+            for delta in [*deltas, *({name: char} for name, char in said)]:
+                yield _data([{"index": 0, "delta": delta, "finish_reason": None}])
+            yield _data([{"index": 0, "delta": {}, "finish_reason": "stop"}])
+            yield _data([], usage={"prompt_tokens": 9, "completion_tokens": len(said)})
+            yield "data: [DONE]\n\n"
+
+        return StreamingResponse(stream(), media_type="text/event-stream")
 
     async def _completions(self, request: Request) -> Response:
         body = await request.json()
@@ -129,6 +152,10 @@ class FakeOpenAI:
             told = {"tokens": [name], "token_logprobs": [-0.25], "top_logprobs": [{name: -0.25}]}
             choice["logprobs"] = told if reason != "length" else None
         return f"data: {json.dumps({'choices': [choice]})}\n\n"
+
+
+def _data(choices: list[dict[str, Any]], **more: Any) -> str:
+    return f"data: {json.dumps({'choices': choices, **more})}\n\n"
 
 
 @asynccontextmanager

@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from midfill.chat import Message, rendered
+from midfill.chat_formats import can_chat, chat_format_of
 from midfill.engine import ModelInfo, Role
 from midfill.errors import MidfillError, RoleError
 from midfill.formats import Order, format_of, infill_format
-from midfill.trained import cannot_talk, check_talks, is_made_to_talk, training_of
+from midfill.trained import check_talks, is_made_to_talk, training_of
 
 
 class Listed(NamedTuple):
@@ -94,8 +95,6 @@ def chat_refusal(model: ModelInfo) -> str:
     """Why the model cannot explain or edit, in a sentence that names one that can; empty where it can."""
     if why := _refusal(check_talks, model):
         return why
-    if not model.chat_template:
-        return cannot_talk(model, "has no chat template")
     return _refusal(lambda model: rendered(model, _TRIED), model)
 
 
@@ -127,11 +126,16 @@ def _chat(model: ModelInfo) -> Ability:
     if training.talks is False:
         template = ", whatever its template says" if model.chat_template else ""
         return Ability(False, "", training.why + template)
-    if not model.chat_template:
+    if not can_chat(model):
         known = f"{training.why}, but " if is_made_to_talk(model) and training.why else ""
         return Ability(False, "", f"{known}its file has no chat template")
     if why := chat_refusal(model):
         return Ability(False, "", why.rstrip("."))
+    form = chat_format_of(model)
+    if not model.chat_template and form is not None:
+        return Ability(
+            True, f"as {form.name} writes conversations", "its file has no chat template"
+        )
     style = next((name for name, sign in _STYLES.items() if sign in model.chat_template), "its own")
     return Ability(True, f"the template of its file ({style})", "a conversation was laid out by it")
 

@@ -1,4 +1,4 @@
-"""What is in a model's answer: its reasoning, and the one block of code that it was asked for.
+"""What is in a model's answer: the one block of code that it was asked for.
 
 Models that were asked for one fenced block wrap it in prose, forget to close it, glue it to a sentence, or leave
 code out of it with a comment that says so. What can be told apart for certain is; the rest is refused, with
@@ -9,57 +9,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
 
 from midfill.languages import Language
-
-
-class Part(NamedTuple):
-    """A piece of an answer as it streams."""
-
-    kind: Literal["thought", "said"]
-    text: str
-
-
-class Thoughts:
-    """Tells reasoning (`<think>…</think>`) from what is said, while it streams."""
-
-    def __init__(self, thinking: bool = False) -> None:
-        """`thinking`: whether the prompt has opened the reasoning already, as some templates do."""
-        self._thinking = thinking
-        self._held = ""
-        """What may be the beginning of a tag."""
-        self._fresh = True
-        """Whether nothing has been said yet: white space before it says nothing."""
-
-    def feed(self, text: str) -> list[Part]:
-        """What is certain now."""
-        self._held += text
-        parts: list[Part] = []
-        while True:
-            tag = _CLOSE if self._thinking else _OPEN
-            before, found, after = self._held.partition(tag)
-            if not found:
-                kept = next(n for n in range(len(tag) - 1, -1, -1) if before.endswith(tag[:n]))
-                self._held = before[len(before) - kept :]
-                self._add(parts, before[: len(before) - kept])
-                return parts
-            self._add(parts, before)
-            self._held, self._thinking = after, not self._thinking
-
-    def end(self) -> list[Part]:
-        """What was held back."""
-        parts: list[Part] = []
-        held, self._held = self._held, ""
-        self._add(parts, held)
-        return parts
-
-    def _add(self, parts: list[Part], text: str) -> None:
-        if not self._thinking and self._fresh:
-            text = text.lstrip()
-        if text:
-            self._fresh = self._fresh and self._thinking
-            parts.append(Part("thought" if self._thinking else "said", text))
 
 
 @dataclass(frozen=True)
@@ -124,7 +75,6 @@ def _block(lines: list[str], *, closed: bool) -> Block:
     return Block(code.rstrip() + "\n", closed)
 
 
-_OPEN, _CLOSE = "<think>", "</think>"
 _OPENING = re.compile(r"(?P<fence>`{3,}|~{3,})[ \t]*[\w+#.-]{0,20}[ \t]*$")
 _SHORT_FENCE = re.compile(r"\n\s*[`~]{1,2}\s*\Z")
 _DOTS = re.compile(r"(?:pass\s*#\s*)?(?:\.{3,}|…)[,;]?")

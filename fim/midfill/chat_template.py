@@ -1,21 +1,23 @@
-"""Runs a chat template: a program in Jinja, by whoever made the model's file.
+"""Runs a chat template in a process of its own (`chat_sandbox`), within a size, a time and a memory.
 
-It runs in Jinja's sandbox, within a size and a time. It is imported when the first conversation begins: Jinja
-takes as long to import as the rest of the host.
+What it prints depends on who speaks and whether anything is said, not on what: so it is run once for each shape of a
+conversation, and then remembered.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
 import sys
-import time
-from collections.abc import Mapping
-from datetime import datetime
-from types import FrameType
-from typing import Any
+from collections.abc import Sequence
+from datetime import date
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
 
-from jinja2.exceptions import SecurityError, TemplateError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
+from midfill import chat_sandbox
 from midfill.errors import EngineRefused, RoleError
 
 LONGEST_TEMPLATE = 1 << 16
@@ -23,11 +25,16 @@ LONGEST_TEMPLATE = 1 << 16
 LONGEST_TEXT = 1 << 20
 """Characters that a template may print besides the contents: a thousand long turns' worth."""
 TIME_LIMIT_S = 2.0
-"""A template of any family takes under a millisecond a message."""
+"""Of computing. A template of any family takes under a millisecond a message."""
+_PATIENCE = 10
+"""So many times the limit may pass on the clock: on a busy machine a process waits more than it computes."""
+
+Shape = tuple[tuple[str, Literal["", "blank", "text"]], ...]
+"""Who speaks, and whether there is nothing, only white space, or something said."""
 
 
-def run_template(name: str, template: str, variables: Mapping[str, Any]) -> str:
-    """What the template of the model called `name` prints.
+def run_template(name: str, template: str, messages: Shape, bos: str, eos: str) -> str:
+    """What the template of the model called `name` prints, with a mark (`chat_sandbox.MARK`) for each content.
 
     Raises:
         RoleError: it does not work.
@@ -35,79 +42,82 @@ def run_template(name: str, template: str, variables: Mapping[str, Any]) -> str:
     """
     if len(template) > LONGEST_TEMPLATE:
         raise RoleError(f"The chat template of {name} is too long; use another model.")
-    sandbox = _Sandbox(
-        # As the templates' own authors run them (transformers, chat_template_utils).
-        trim_blocks=True,
-        lstrip_blocks=True,
-        extensions=["jinja2.ext.loopcontrols"],
-    )
-    sandbox.globals |= {"raise_exception": _refuse, "strftime_now": _now}
-    printed: list[str] = []
-    n_printed = 0
-    before = sys.gettrace()
-    sys.settrace(_limit(time.monotonic() + TIME_LIMIT_S))
-    try:
-        for part in sandbox.from_string(template).generate(variables):
-            printed.append(part)
-            n_printed += len(part)
-            if n_printed > LONGEST_TEXT:
-                raise SecurityError("it prints too much")
-    except _Refused as refused:
+    # Some print the date.
+    said = _answer(template, messages, bos, eos, TIME_LIMIT_S, date.today())
+    if said.get("refused") is not None:
         raise EngineRefused(
-            f"The chat template of {name} refuses this conversation: {refused}"
-        ) from None
-    except TimeoutError:
-        raise RoleError(f"The chat template of {name} does not end; use another model.") from None
-    except (
-        # What running a program that someone else wrote can raise.
-        TemplateError,
-        ArithmeticError,
-        AttributeError,
-        LookupError,
-        MemoryError,
-        RecursionError,
-        TypeError,
-        ValueError,
-    ) as error:
+            f"The chat template of {name} refuses this conversation: {said['refused']}"
+        )
+    if "time" in said:
+        raise RoleError(f"The chat template of {name} does not end; use another model.")
+    if "apart" in said:
+        raise takes_apart(name)
+    if "error" in said:
         raise RoleError(
-            f"The chat template of {name} does not work ({type(error).__name__}); "
-            "use another model."
-        ) from None
-    finally:
-        sys.settrace(before)
-    return "".join(printed)
+            f"The chat template of {name} does not work ({said['error']}); use another model."
+        )
+    return said["text"]
 
 
-class _Refused(Exception):
-    """The template called `raise_exception`."""
+@lru_cache(maxsize=64)
+def _answer(
+    template: str, messages: Shape, bos: str, eos: str, seconds: float, today: date
+) -> dict[str, str]:
+    question = {
+        "path": [path for path in sys.path if path],
+        "template": template,
+        "messages": messages,
+        "seconds": seconds,
+        "longest": LONGEST_TEXT,
+        "variables": {
+            "add_generation_prompt": True,
+            "bos_token": bos,
+            "eos_token": eos,
+            "tools": None,
+        },
+    }
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", str(Path(chat_sandbox.__file__))],
+            input=json.dumps(question).encode(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=_PATIENCE * seconds,
+            env=_few_variables(),
+            check=False,
+            **_QUIETLY,
+        )
+    except subprocess.TimeoutExpired:
+        return {"time": ""}
+    if done.returncode == -getattr(signal, "SIGPROF", 0) != 0:
+        return {"time": ""}
+    try:
+        said: dict[str, str] = json.loads(done.stdout)
+    except ValueError:
+        return {"error": f"its process ended with status {done.returncode}"}
+    return said
 
 
-class _Sandbox(ImmutableSandboxedEnvironment):
-    # 'x' * 10**10 would fill the memory before any limit is looked at.
-    intercepted_binops = frozenset(("*", "**"))
-
-    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        if not all(isinstance(side, (int, float)) and abs(side) < 2**31 for side in (left, right)):
-            raise SecurityError(f"{operator} of something else than numbers")
-        if operator == "**" and abs(right) > 64:
-            raise SecurityError("a power above 64")
-        return super().call_binop(context, operator, left, right)
+def takes_apart(name: str) -> RoleError:
+    """What to say of a template that wants a part of a content."""
+    return RoleError(
+        f"The chat template of {name} takes messages apart, which Midfill does not do; "
+        "use another instruct model."
+    )
 
 
-def _limit(until_s: float) -> Any:
-    """Ends the Python code of this thread at a time: a compiled template is Python, and asks nobody's leave."""
-
-    def trace(frame: FrameType, event: str, argument: object) -> Any:
-        if time.monotonic() > until_s:
-            raise TimeoutError
-        return trace
-
-    return trace
+def shape_of(messages: Sequence[tuple[str, str]]) -> Shape:
+    """The shape of a conversation of speakers and contents."""
+    return tuple(
+        (role, "text" if content.strip() else "blank" if content else "")
+        for role, content in messages
+    )
 
 
-def _refuse(message: object) -> None:
-    raise _Refused(str(message)[:200])
+def _few_variables() -> dict[str, str]:
+    """What Windows needs to start a process at all."""
+    return {name: os.environ[name] for name in ("SYSTEMROOT",) if name in os.environ}
 
 
-def _now(form: str) -> str:
-    return datetime.now().strftime(form)
+_QUIETLY: dict[str, Any] = {"creationflags": getattr(subprocess, "CREATE_NO_WINDOW", 0)}
+"""On Windows, without a window that opens and closes."""

@@ -150,6 +150,14 @@ class ModelInfo:
     tell what it was trained for where its tokens do not."""
     infill: Belief = "auto"
     """What a person says of whether it infills, against what its names say."""
+    converses: bool = False
+    """Whether its server writes conversations itself: a prompt is then `TURN_IDS` and what is said."""
+
+
+TURN_IDS: Mapping[str, int] = MappingProxyType(
+    {role: (1 << 70) + idx for idx, role in enumerate(("system", "user", "assistant"))}
+)
+"""What stands before each turn where a server writes conversations itself, by who speaks. No text has such tokens."""
 
 
 @runtime_checkable

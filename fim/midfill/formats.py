@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -172,9 +172,21 @@ async def encode_apart(
     text: str, guard: re.Pattern[str] | None, tokenize: Tokenize, *, bare: bool = False
 ) -> list[int]:
     """Token ids of a text that is encoded in two halves wherever `guard` matches; `bare`: with no leading space."""
+    cuts = [match.start() + 1 for match in guard.finditer(text)] if guard else []
+    return await encode_cut(text, cuts, tokenize, bare=bare)
+
+
+async def encode_cut(
+    text: str, cuts: Sequence[int], tokenize: Tokenize, *, bare: bool = False
+) -> list[int]:
+    """Token ids of a text whose parts between the offsets `cuts` are encoded apart; `bare`: with no leading space."""
     ids: list[int] = []
-    for half in _halves(text, guard):
-        ids += await (_encode_bare(half, tokenize) if bare else tokenize(half))
+    known: dict[tuple[str, bool], list[int]] = {}
+    for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True):
+        part = (text[start:end], bare)
+        if part not in known:
+            known[part] = await (_encode_bare(part[0], tokenize) if bare else tokenize(part[0]))
+        ids += known[part]
         bare = True
     return ids
 
@@ -248,11 +260,6 @@ def _orders(data: Mapping[str, Any], model: ModelInfo) -> dict[Order, tuple[str,
 def _guard(pieces: tuple[str, ...]) -> re.Pattern[str] | None:
     spelled = sorted((piece.lstrip("▁") for piece in pieces), key=len, reverse=True)
     return re.compile("|".join(map(re.escape, spelled))) if spelled else None
-
-
-def _halves(text: str, guard: re.Pattern[str] | None) -> list[str]:
-    cuts = [match.start() + 1 for match in guard.finditer(text)] if guard else []
-    return [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
 
 
 async def _encode_bare(text: str, tokenize: Tokenize) -> list[int]:

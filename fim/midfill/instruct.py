@@ -18,16 +18,17 @@ from importlib.resources import files
 from pathlib import PurePosixPath
 from typing import Any, Literal, NamedTuple
 
-from midfill.answers import Part, Thoughts
 from midfill.chat import Message, chat_prompt
 from midfill.code_facts import facts_markdown, facts_of
 from midfill.edits import Change, minimal
-from midfill.engine import Engine, ModelInfo, Piece, Sampling, Usage
+from midfill.engine import Engine, Usage
 from midfill.errors import EngineRefused
 from midfill.kept import Rules
 from midfill.languages import language
 from midfill.markdown import SafeMarkdown, code_span
+from midfill.speech import speech
 from midfill.subject import Subject
+from midfill.thoughts import Part
 from midfill.verification import Verdict, verified, verified_file
 
 if sys.version_info >= (3, 11):
@@ -37,8 +38,6 @@ else:
 
 MAX_TOKENS_EXPLANATION = 768
 """Some 500 words; what an explanation needs more is not read."""
-MAX_TOKENS_THOUGHT = 4096
-"""Room for the reasoning of a model that thinks."""
 MAX_TOKENS_FILE = 2048
 """For a file of tests."""
 
@@ -142,23 +141,30 @@ async def explanation(subject: Subject, engine: Engine | None) -> AsyncGenerator
     if engine is None:
         yield Told("done", "No instruct model is set (instruct.model), so these facts are all.")
         return
-    model = await engine.info()
     prompt = await fitting_prompt(_tasks()["explain"], subject, engine, MAX_TOKENS_EXPLANATION)
-    thinks = "<think>" in model.chat_template
-    room = model.n_ctx - len(prompt)
-    wanted = MAX_TOKENS_EXPLANATION + MAX_TOKENS_THOUGHT * thinks
-    sampling = Sampling(min(wanted, room), yields=True)
-    thoughts = Thoughts(thinks and await _opens_thought(prompt, model, engine))
-    written, usage = _Written(), Usage()
-    async with aclosing(engine.generate(prompt, sampling)) as pieces:
-        async for piece in pieces:
-            usage = piece.usage
-            for told in written.take(thoughts.feed(piece.text)):
+    written, usage, cut_short, said = _Written(), Usage(), False, False
+    async with aclosing(speech(prompt, MAX_TOKENS_EXPLANATION, engine)) as heard:
+        async for some in heard:
+            usage, cut_short = some.usage, cut_short or some.cut_short
+            for told in written.take(some.parts):
+                said = said or told.kind == "said"
                 yield told
-    for told in [*written.take(thoughts.end()), *written.end()]:
+    for told in written.end():
+        said = said or told.kind == "said"
         yield told
-    cut = usage.stop_reason in ("budget", "context")
-    yield Told("done", "It was cut off where it became too long." if cut else "")
+    yield Told("done", _note(usage, cut_short=cut_short, said=said))
+
+
+def _note(usage: Usage, *, cut_short: bool, said: bool) -> str:
+    """What is to be known of an explanation as a whole."""
+    notes = ["Its reasoning became too long and was ended."] if cut_short else []
+    if usage.stop_reason in ("budget", "context"):
+        notes.append(
+            "It was cut off where it became too long."
+            if said
+            else "The model reasoned until there was no room left, and said nothing."
+        )
+    return " ".join(notes)
 
 
 async def proposal(task: Task, subject: Subject, engine: Engine) -> Proposal:
@@ -245,24 +251,18 @@ async def _answer(
     task: Task, subject: Subject, engine: Engine, talk: Sequence[Message]
 ) -> tuple[str, Usage]:
     """What the model said, its reasoning aside, and what that cost."""
-    model = await engine.info()
     n_tokens = len(await engine.tokenize(subject.text))
     # Half as much again as the rules let through, for fences and a sentence.
     wanted = (
         MAX_TOKENS_FILE if task.result == "file" else int(n_tokens * task.rules.most_size) + 256
     )
     prompt = await fitting_prompt(task, subject, engine, wanted, talk)
-    thinks = "<think>" in model.chat_template
-    room = model.n_ctx - len(prompt)
-    sampling = Sampling(min(wanted + MAX_TOKENS_THOUGHT * thinks, room), yields=True)
-    thoughts = Thoughts(thinks and await _opens_thought(prompt, model, engine))
-    parts: list[Part] = []
-    piece = Piece("", (), (), Usage())
-    async with aclosing(engine.generate(prompt, sampling)) as pieces:
-        async for piece in pieces:
-            parts += thoughts.feed(piece.text)
-    parts += thoughts.end()
-    return "".join(part.text for part in parts if part.kind == "said"), piece.usage
+    parts, usage = list[Part](), Usage()
+    async with aclosing(speech(prompt, wanted, engine)) as heard:
+        async for some in heard:
+            parts += some.parts
+            usage = some.usage
+    return "".join(part.text for part in parts if part.kind == "said"), usage
 
 
 def _verdict(task: Task, subject: Subject, answer: str, usage: Usage) -> Verdict:
@@ -272,14 +272,6 @@ def _verdict(task: Task, subject: Subject, answer: str, usage: Usage) -> Verdict
         assert known is not None
         return verified_file(answer, subject, known["sign"], finished=finished)
     return verified(answer, subject, task.rules, finished=finished)
-
-
-async def _opens_thought(prompt: Sequence[int], model: ModelInfo, engine: Engine) -> bool:
-    """Whether the template has begun the reasoning for the model."""
-    tail = prompt[-_TAIL_TOKENS:]
-    if (token := model.control_ids.get("<think>")) is not None:
-        return token in tail
-    return (await engine.detokenize(tail)).rstrip().endswith("<think>")
 
 
 def _messages(task: Task, subject: Subject, parts: Sequence[str]) -> list[Message]:
@@ -357,5 +349,3 @@ _PARTS = ("snippets", "imports", "headers")
 """What goes into a prompt besides the subject, the first to go first where there is no room."""
 
 _TRIES = 2
-_TAIL_TOKENS = 16
-"""At the end of a prompt so many hold `<think>` and a line break, however a vocabulary cuts them."""

@@ -215,7 +215,14 @@ def _is_same_signature(change: Replacement, before: Definition, after: Definitio
         len(facts_of(state.syntax, one.start, one.end).parameters)
         for state, one in ((change.old, before), (change.new, after))
     )
-    return n_old == n_new and all(token in rest for token in old)
+    same_defaults = _n_defaults(old) == _n_defaults(new)
+    return n_old == n_new and same_defaults and all(token in rest for token in old)
+
+
+def _n_defaults(signature: list[str]) -> int:
+    """Equals signs, but not those of the arrows that types of functions are written with."""
+    following = [*signature[1:], ""]
+    return sum(a == "=" and b not in (">", "=") for a, b in zip(signature, following, strict=True))
 
 
 def _keeps_decorators(change: Replacement) -> str:

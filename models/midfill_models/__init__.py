@@ -9,10 +9,13 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
-__all__ = ["DEFAULT_MODEL", "embedded_model", "embedded_models"]
+__all__ = ["DEFAULT_MODEL", "TEST_INSTRUCT_MODEL", "embedded_model", "embedded_models"]
 
 DEFAULT_MODEL = "midfill-small-q8_0.gguf"
 """File name of the model that completes code when the user has named no other."""
+
+TEST_INSTRUCT_MODEL = "midfill-nano-instruct-q4_0.gguf"
+"""File name of the model that answers questions, for tests. It is used where somebody names it, and nowhere else."""
 
 
 def embedded_model(name: str = DEFAULT_MODEL) -> Path:

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from training.evaluate import table
 from training.export import load_checkpoint
-from training.presets import ModelShape
+from training.presets import ModelShape, load_preset
 
 PURPOSES = {
     "tiny": "It tests the pipeline and knows nothing.",
@@ -149,6 +149,79 @@ Nats per token on a few standard-library modules not trained on. The last row by
 """
 
 
+INSTRUCT_FIGURES = "instruct.json"
+"""In the work folder: what `python -m bench.instruct --model FILE --out FILE` measured of the exported model."""
+
+
+def write_instruct_card(preset: str, work: Path) -> str:
+    """The card of a model that is taught to answer, which nobody is to take for more than it is."""
+    shape, weights, state = load_checkpoint(work / "release.pt")
+    log, settings = state["log"], load_preset(preset)
+    seen = state["position"]["step"] * settings.step_tokens / 1e6
+    n_weights = sum(tensor.numel() for tensor in weights.values())
+    begun = state["position"]["tokens"] / 1e6 - seen
+    minutes = state["position"]["seconds"] / 60
+    return f"""\
+# midfill-{preset}
+
+**For tests only.** It answers what Midfill asks of an instruct model, so that the whole path can be tested without a
+download: conversation, streaming, verification, edit or refusal. It understands nothing. What it says in an
+explanation is mostly false, and an edit that it makes and that is verified may still be wrong. Midfill never uses it
+unless `instruct.model` names it, and `midfill doctor` says what it is.
+This card was written by `models/training/card.py` from the records of the run.
+
+| | |
+|---|---|
+| architecture | llama: {describe(shape)} |
+| parameters | {n_weights / 1e6:.2f}M (embeddings shared with the output), Q4_0 |
+| begun with | the weights of `midfill-small` after {begun:.1f}M tokens |
+| conversation | ChatML; `<|im_start|>` and `<|im_end|>` are the pieces that began a prefix and ended a middle |
+| context | {settings.declared_context} tokens declared; rows of {shape.context} trained |
+| taught | {seen:.2f}M tokens of questions and answers, {minutes:.0f} minutes of a thread of a busy machine |
+| licence | Apache-2.0; sources of the training text in `NOTICE` |
+
+## What it was taught
+
+Questions as `midfill.instruct` writes them about short Python functions of the corpus, and answers that need no
+understanding (`models/training/instructions.py`): a documenting line is put back, `x = x + 1` becomes `x += 1`, a
+name that is given becomes another that is given, a misspelled one becomes right, types are put back, a file of tests
+says that the function can be called, and an explanation lists what is taken, called and returned.
+
+Loss of answers on files never trained on, copied text included: {log[-1]["validation"]["middle"]:.2f} nats a token.
+
+## What came of it
+
+{_instruct_table(work)}
+
+## Limits
+
+* Python only, functions of some twenty lines at most.
+* It may repeat itself until its tokens are used up; it invents names, and drops lines where they look alike.
+"""
+
+
+def _instruct_table(work: Path) -> str:
+    file = work / INSTRUCT_FIGURES
+    if not file.exists():
+        return "Not measured."
+    measured = json.loads(file.read_text(encoding="utf-8"))
+    facts = measured["circumstances"]
+    lines = [
+        f"`python -m bench.instruct`, {facts['data']} items, {facts['date']}; per cent. *pass*: of the offered edits,",
+        "those after which the item's own tests pass.",
+        "",
+        "| task | n | offered | nothing to do | refused | keep the signature | pass | asked twice | copied |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, found in measured["tasks"].items():
+        if name == "explain":
+            continue
+        keys = ("offered", "nothing", "refused", "keep_signature", "pass", "retried", "copied")
+        shares = ["–" if found[key] is None else f"{100 * found[key]:.0f}" for key in keys]
+        lines.append(f"| {name} | {found['n']} | {' | '.join(shares)} |")
+    return "\n".join(lines)
+
+
 def describe(shape: ModelShape) -> str:
     return (
         f"{shape.layers} layers, width {shape.width}, {shape.heads} heads ({shape.kv_heads} for keys and values), "
@@ -164,6 +237,11 @@ def main() -> None:
     preset, work = arguments.preset, arguments.work
     _, _, state = load_checkpoint(work / "release.pt")
     plot_losses(state["log"], work / f"midfill-{preset}-loss.png")
+    if load_preset(preset).instructs:
+        (work / f"midfill-{preset}-q4_0.md").write_text(
+            write_instruct_card(preset, work), encoding="utf-8"
+        )
+        return
     (work / f"midfill-{preset}-q8_0.md").write_text(write_card(preset, work), encoding="utf-8")
     print(f"wrote midfill-{preset}-q8_0.md and midfill-{preset}-loss.png")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from training.presets import ModelShape
+from training.instructions import CHAT_TEMPLATE
+from training.presets import ModelShape, load_preset
 from training.tokenizer import (
     BEGIN_ID,
     END,
@@ -33,7 +35,12 @@ FILE_TYPES = {
     "f32": (gguf.LlamaFileType.ALL_F32, gguf.GGMLQuantizationType.F32),
     "f16": (gguf.LlamaFileType.MOSTLY_F16, gguf.GGMLQuantizationType.F16),
     "q8_0": (gguf.LlamaFileType.MOSTLY_Q8_0, gguf.GGMLQuantizationType.Q8_0),
+    "q5_0": (gguf.LlamaFileType.MOSTLY_Q5_0, gguf.GGMLQuantizationType.Q5_0),
+    "q4_0": (gguf.LlamaFileType.MOSTLY_Q4_0, gguf.GGMLQuantizationType.Q4_0),
 }
+
+PURPOSE = "midfill.purpose"
+"""Metadata: what a model is for, where that is not what its abilities suggest. `tests` is said by `midfill doctor`."""
 
 LAYOUTS = "spm"
 """Orders of the infill prompt that `training.examples` trains."""
@@ -75,7 +82,11 @@ def write_gguf(
     writer.add_name(name)
     writer.add_license(LICENCE)
     writer.add_file_type(general_type)
-    writer.add_string("midfill.layouts", LAYOUTS)
+    if tokenizer.infills:
+        writer.add_string("midfill.layouts", LAYOUTS)
+    else:
+        writer.add_string(PURPOSE, "tests")
+        writer.add_chat_template(CHAT_TEMPLATE)
     writer.add_uint64(TRAINED_TOKENS, trained_tokens)
     add_shape(writer, shape)
     add_tokenizer(writer, tokenizer)
@@ -131,6 +142,8 @@ def add_tokenizer(writer: gguf.GGUFWriter, tokenizer: CodeTokenizer) -> None:
     writer.add_add_eos_token(False)
     # Unlike Code Llama: every part of a prompt is encoded by itself and must not grow a space.
     writer.add_add_space_prefix(False)
+    if not tokenizer.infills:
+        return
     ids = {
         "prefix": tokenizer.prefix_id,
         "suffix": tokenizer.suffix_id,
@@ -190,6 +203,9 @@ def main() -> None:
     shape, weights, state = load_checkpoint(arguments.work / "release.pt")
     trained_tokens = state["position"]["tokens"]
     tokenizer = CodeTokenizer.load(arguments.work / "tokenizer.model")
+    preset = load_preset(arguments.preset)
+    if preset.declared_context:
+        shape = replace(shape, context=preset.declared_context)
     for file_type in FILE_TYPES:
         path = arguments.work / f"midfill-{arguments.preset}-{file_type}.gguf"
         name = f"midfill-{arguments.preset}"

@@ -23,6 +23,7 @@ from training.export import BLOCK_TENSORS, TRAINED_TOKENS, Array, neighbours_to_
 from training.presets import ModelShape, load_preset
 from training.tokenizer import CodeTokenizer
 from training.train import Run
+from training.turns import RENAMED
 
 
 def read_gguf(path: Path, shape: ModelShape) -> dict[str, torch.Tensor]:
@@ -60,7 +61,8 @@ def inherit(work: Path, preset_name: str, model: Path, tokens: int | None) -> Ru
     preset = load_preset(preset_name)
     data = metadata(model)
     pieces = CodeTokenizer.load(work / "tokenizer.model").processor
-    if data["tokenizer.ggml.tokens"] != [
+    known = [RENAMED.get(piece, piece) for piece in data["tokenizer.ggml.tokens"]]
+    if (known if preset.instructs else data["tokenizer.ggml.tokens"]) != [
         pieces.id_to_piece(piece) for piece in range(pieces.get_piece_size())
     ]:
         raise SystemExit(f"{model.name} has another tokenizer than this corpus makes.")
@@ -71,10 +73,13 @@ def inherit(work: Path, preset_name: str, model: Path, tokens: int | None) -> Ru
     if data["llama.block_count"] > run.model.shape.layers:
         run.grow()
     run.model.load_state_dict(read_gguf(model, run.model.shape))
+    run.position.tokens = int(tokens)
+    if preset.instructs:
+        run.save(work / "stable.pt")
+        return run
     n_rows = len(ensure_epoch(work, 0, preset.model.context, preset.seed).ids)
     batches_per_epoch = n_rows // preset.batch_rows
     batches = int(tokens) // preset.step_tokens
-    run.position.tokens = int(tokens)
     run.position.epoch = batches // batches_per_epoch
     run.position.row = batches % batches_per_epoch * preset.batch_rows
     run.save(work / "stable.pt")

@@ -3,6 +3,7 @@
     make_model.py --preset nano                 ten minutes on two cores
     make_model.py --preset small --minutes 60   an hour's sitting; run it again to go on
     make_model.py --preset small --release 12   a release from where the run is: 12 minutes of decay
+    make_model.py --preset nano-instruct --inherit midfill-small-q8_0.gguf    the one that answers questions
 
 Needs nothing but Python 3.11: it makes the environment that `requirements/training.txt` pins, which is also the
 corpus. The work folder lies outside the repository, by default in the user's cache. `--install` copies the
@@ -63,6 +64,21 @@ def steps(
         Step("parity", "parity"),
         Step("evaluate", "evaluate"),
         Step("overlap", "overlap"),
+        Step("card", "card"),
+    ]
+
+
+def instruct_steps(release: float | None, inherited: Path) -> list[Step]:
+    """The pipeline of a model that is taught to answer: it begins with a released one."""
+    given = ("--model", str(inherited))
+    decay = ("--decay-minutes", str(release)) if release else ("--decay",)
+    asked = (inherited, TRAINING / "instructions.py", MODELS.parent / "fim/midfill/tasks.toml")
+    return [
+        Step("corpus", "corpus", (TRAINING / "corpus.toml", REQUIREMENTS)),
+        Step("instructions", "instructions", asked, given),
+        Step("inherit", "inherit", arguments=given),
+        Step("decay", "train", arguments=decay, repeats=bool(release)),
+        Step("export", "export"),
         Step("card", "card"),
     ]
 
@@ -168,20 +184,22 @@ def base_python() -> str:
     return found
 
 
+def instructs(preset: str) -> bool:
+    """Whether a preset's model is taught to answer questions."""
+    return "instructs = true" in preset_text(preset)
+
+
 def install(preset: str, work: Path) -> None:
     """Copy the model, its card and its plot into the data package, and the corpus' manifest and notice into
     the repository."""
-    for name in (
-        f"midfill-{preset}-q8_0.gguf",
-        f"midfill-{preset}-q8_0.md",
-        f"midfill-{preset}-loss.png",
-    ):
+    stem = f"midfill-{preset}-{'q4_0' if instructs(preset) else 'q8_0'}"
+    for name in (f"{stem}.gguf", f"{stem}.md", f"midfill-{preset}-loss.png"):
         shutil.copyfile(work / name, PACKAGE / name)
     # The notice of a smaller corpus must not replace that of a larger one.
-    if preset != "nano":
+    if preset not in ("nano", "nano-instruct"):
         shutil.copyfile(work / "corpus" / "NOTICE", PACKAGE / "NOTICE")
         shutil.copyfile(work / "corpus" / "manifest.json", TRAINING / "manifest.json")
-    print(f"installed midfill-{preset}-q8_0.gguf in {PACKAGE}")
+    print(f"installed {stem}.gguf in {PACKAGE}")
 
 
 def default_folder() -> Path:
@@ -197,7 +215,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--preset", default="small", help="nano, small or base")
+    parser.add_argument("--preset", default="small", help="nano, small, base or nano-instruct")
     parser.add_argument(
         "--work", type=Path, help="folder of the run; by default in the user's cache"
     )
@@ -237,7 +255,12 @@ def main() -> None:
     work: Path = arguments.work or default_folder() / arguments.preset
     work.mkdir(parents=True, exist_ok=True)
     python = ensure_environment(arguments.environment or default_folder() / "environment")
-    pipeline = steps(arguments.minutes, arguments.release, arguments.inherit)
+    if instructs(arguments.preset):
+        if arguments.inherit is None:
+            parser.error("this preset begins with a released model: name it with --inherit GGUF")
+        pipeline = instruct_steps(arguments.release, arguments.inherit)
+    else:
+        pipeline = steps(arguments.minutes, arguments.release, arguments.inherit)
     record = Record(work)
     if arguments.first:
         record.forget_from(arguments.first, pipeline)

@@ -70,6 +70,14 @@ class Preset:
     end_weight: float = 2.0
     """Loss weight of the token that ends a middle. 4 was measured to stop a little early."""
 
+    context_weight: float = 1.0
+    """Loss weight of what is given."""
+    instructs: bool = False
+    """Whether it is taught to answer questions (`training.instructions`), beginning with a released model."""
+    declared_context: int = 0
+    """Context that the GGUF declares, where it is more than a training row: positions are relative, and the room
+    that an answer may need is seldom used. 0: that of the row."""
+
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 

@@ -24,6 +24,9 @@ from training.presets import N_PIECES, load_preset
 PREFIX, SUFFIX, MIDDLE, END = "▁<PRE>", "▁<SUF>", "▁<MID>", "▁<EOT>"
 """Code Llama's control tokens, under Code Llama's names."""
 
+TURN_BEGIN, TURN_END = "<|im_start|>", "<|im_end|>"
+"""ChatML's, of a model that talks (`training.turns`)."""
+
 # The module is generated at import, so type checkers see nothing in it.
 sentencepiece_model: Any = sentencepiece_model_pb2
 
@@ -50,6 +53,10 @@ class CodeTokenizer:
         self.prefix_id, self.suffix_id, self.middle_id, self.end_id = (
             int(self.processor.piece_to_id(piece)) for piece in (PREFIX, SUFFIX, MIDDLE, END)
         )
+        self.infills = not self.processor.is_unknown(self.end_id)
+        """Whether it has Code Llama's tokens; else it has those of turns."""
+        if not self.infills:
+            self.end_id = int(self.processor.piece_to_id(TURN_END))
 
     @classmethod
     def load(cls, path: Path) -> CodeTokenizer:

@@ -177,6 +177,8 @@ class Run:
     def shared_epoch(self, epoch: int) -> Rows:
         """The first process makes what is missing, the others wait for it."""
         context, seed = self.preset.model.context, self.preset.seed
+        if self.preset.instructs:
+            epoch = 0  # There is one pass of questions, more than a run needs.
         if self.rank == 0:
             ensure_epoch(self.work, epoch, context, seed)
         self.wait_for_all()
@@ -287,7 +289,7 @@ def is_inner_matrix(name: str, parameter: Tensor) -> bool:
 
 
 def token_weights(roles: Tensor, preset: Preset) -> Tensor:
-    weights = torch.where(roles >= FIRST_MIDDLE, preset.middle_weight, 1.0)
+    weights = torch.where(roles >= FIRST_MIDDLE, preset.middle_weight, preset.context_weight)
     weights = torch.where(roles == ENDING, preset.end_weight, weights)
     return torch.where(roles == PADDING, 0.0, weights)
 

@@ -24,6 +24,7 @@ from typing import Any, Literal
 import httpx
 
 from midfill.abilities import chat_refusal
+from midfill.engines.gguf_header import read_header
 from midfill.engines.gguf_info import read_model
 from midfill.engines.model_files import installed, located, models_folder
 from midfill.engines.state import HostFiles, proof, state_folder
@@ -66,7 +67,8 @@ def run_checks(settings: EngineSettings) -> list[Finding]:
     answer, status, error = _answered(asking)
     if answer is None:
         return [*found, llama_died(status, error)]
-    return [*found, *check_llama(answer), *check_memory(answer), *check_model(answer)]
+    found += [*check_llama(answer), *check_memory(answer), *check_model(answer)]
+    return [*found, *check_purpose(settings.model)]
 
 
 def check_python() -> list[Finding]:
@@ -249,7 +251,20 @@ def check_instruct(path: Path) -> list[Finding]:
     if refused:
         remedy = "Name another in instruct.model; until then explanations are facts only."
         return [Finding(topic, refused, "problem", remedy, (str(path),))]
-    return [Finding(topic, f"{model.name} explains and edits", details=(str(path),))]
+    sound = Finding(topic, f"{model.name} explains and edits", details=(str(path),))
+    return check_purpose(str(path), topic) or [sound]
+
+
+def check_purpose(model: str, topic: str = "model") -> list[Finding]:
+    """What a model's file says that it is for, where that is not to be used: those that travel for tests say so."""
+    try:
+        purpose = read_header(Path(model).expanduser()).text("midfill.purpose") if model else ""
+    except ModelError:
+        return []  # `check_model` has said so.
+    if purpose != "tests":
+        return []
+    text = f"{Path(model).name} is for tests: what it explains is mostly false"
+    return [Finding(topic, text, "warning", "Name another model in instruct.model.")]
 
 
 def llama_died(status: int | None, error: str) -> Finding:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from midfill.answers import Block, Part, Thoughts, blocks_of, left_out
+from midfill.answers import Block, blocks_of, left_out
 from midfill.languages import language
 
 
@@ -72,48 +70,3 @@ def test_left_out(line: str) -> None:
 )
 def test_not_left_out(line: str) -> None:
     assert left_out(line, "", language("python")) == ""
-
-
-@pytest.mark.parametrize(
-    ("opened", "text", "parts"),
-    [
-        pytest.param(False, "x", [Part("said", "x")], id="none"),
-        pytest.param(
-            False, "<think>a</think>\n\nb", [Part("thought", "a"), Part("said", "b")], id="both"
-        ),
-        pytest.param(
-            True,
-            "a</think> b",
-            [Part("thought", "a"), Part("said", "b")],
-            id="opened-by-the-prompt",
-        ),
-        pytest.param(False, "a < b <think", [Part("said", "a < b <think")], id="no-tag"),
-        pytest.param(False, "<think>a", [Part("thought", "a")], id="not-closed"),
-    ],
-)
-def test_thoughts(opened: bool, text: str, parts: list[Part]) -> None:
-    for size in (1, 3, 100):
-        thoughts, found = Thoughts(opened), list[Part]()
-        for start in range(0, len(text), size):
-            found += thoughts.feed(text[start : start + size])
-        found += thoughts.end()
-        joined = list[Part]()
-        for part in found:
-            if joined and joined[-1].kind == part.kind:
-                joined[-1] = Part(part.kind, joined[-1].text + part.text)
-            else:
-                joined.append(part)
-        assert joined == parts
-
-
-@given(st.lists(st.sampled_from(["<think>", "</think>", "<th", "ink>", "a", " ", "<"])))
-def test_nothing_thought_is_said(pieces: list[str]) -> None:
-    whole, piecewise = Thoughts(), Thoughts()
-    at_once = [*whole.feed("".join(pieces)), *whole.end()]
-    bit_by_bit = [part for piece in pieces for part in piecewise.feed(piece)] + piecewise.end()
-    for kind in ("said", "thought"):
-        texts = [
-            "".join(one.text for one in parts if one.kind == kind)
-            for parts in (at_once, bit_by_bit)
-        ]
-        assert texts[0] == texts[1]

@@ -127,6 +127,17 @@ async def test_the_ids() -> None:
         pytest.param("{{ 'x' * 10**12 }}", RoleError, "SecurityError", id="fills-the-memory"),
         pytest.param("{{ 9 ** 9999999 }}", RoleError, "SecurityError", id="computes-for-ever"),
         pytest.param(
+            "{% set ns = namespace(s='x' ~ 'y') %}{% for i in range(31) %}{% set ns.s = ns.s ~ ns.s %}"
+            "{% endfor %}{{ ns.s }}",
+            RoleError,
+            "MemoryError",
+            id="two-gigabytes-by-doubling",
+        ),
+        pytest.param(
+            "{{ 'x'.ljust(10**10) }}", RoleError, "MemoryError", id="ten-gigabytes-at-once"
+        ),
+        pytest.param("{{ '%01000000000d' % 1 }}", RoleError, "Error", id="a-gigabyte-of-digits"),
+        pytest.param(
             "{% for i in range(99999) %}{{ messages }}{% endfor %}",
             RoleError,
             "SecurityError",
@@ -155,8 +166,66 @@ async def test_what_does_not_work_is_one_sentence(
     assert "SECRET" not in str(raised.value)
 
 
-def test_a_template_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "template",
+    [
+        pytest.param(
+            "{% for i in range(99999) %}" * 3 + "{% endfor %}" * 3, id="in-the-template's-own-loop"
+        ),
+        pytest.param(
+            "{% set s = 'ab'.center(9999999) %}{{ s.replace('  ', 'b').count('ba') }}" * 99,
+            id="in-functions-that-run-no-python",
+        ),
+    ],
+)
+def test_a_template_that_does_not_end(monkeypatch: pytest.MonkeyPatch, template: str) -> None:
     monkeypatch.setattr(chat_template, "TIME_LIMIT_S", 0.1)
-    loops = "{% for i in range(99999) %}" * 3 + "{% endfor %}" * 3
     with pytest.raises(RoleError, match="does not end"):
-        rendered(model(loops), user("x"))
+        rendered(model(template), user("x"))
+
+
+STRIPPING = (
+    "{% set text = '[' + messages[0].content + ']' %}{% set text = text.strip('[]') %}"
+    "{{ '<s>' + ('  ' + messages[0].content + ' \n' + messages[1].content).strip() + '.' }}"
+    "{{ text.lstrip('=') }}|{{ text.strip(' =\n') }}"
+)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        pytest.param(" a b ", " c ", id="both"),
+        pytest.param(" a ", "  \n", id="the-last-is-blank"),
+        pytest.param("\n ", " b ", id="the-first-is-blank"),
+        pytest.param(" ", "\n", id="both-are-blank"),
+        pytest.param("= a =\n", "", id="other-characters-and-nothing"),
+    ],
+)
+def test_a_template_strips_as_if_it_saw_what_is_said(first: str, second: str) -> None:
+    """What contents would be stripped of is taken off where they are put in."""
+    messages = [Message("user", first), Message("assistant", second)]
+    text = f"[{first}]".strip("[]")
+    told = (
+        f"{f'  {first} {chr(10)}{second}'.strip()}.{text.lstrip('=')}|{text.strip(' =' + chr(10))}"
+    )
+    assert rendered(model(STRIPPING), messages) == [1, told]
+
+
+def test_a_template_is_run_once_for_a_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    template = CHATML + "{# once #}"
+    rendered(model(template), user("one"))
+    monkeypatch.setattr("subprocess.run", None)
+    assert rendered(model(template), user("two"))[1] == "user\ntwo"
+
+
+async def test_a_known_family_needs_no_template_that_works() -> None:
+    for template in ("", "{{", "{% for i in range(9) %}{{ messages[0].content[:i] }}{% endfor %}"):
+        known = replace(model(template), name="Some-Model-Instruct")
+        prompt = await chat_prompt(known, user("x"), FakeEngine().tokenize)
+        assert prompt == (1, 11, *b"user\nx", 12, 10, 11, *b"assistant\n")
+
+
+def test_what_a_template_refuses_is_refused() -> None:
+    refusing = "{{ raise_exception('Roles must alternate.') }}"
+    with pytest.raises(EngineRefused):
+        rendered(replace(model(refusing), name="Some-Model-Instruct"), user("x"))

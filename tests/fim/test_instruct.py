@@ -84,6 +84,7 @@ def shelf(**changes: Any) -> Subject:
         pytest.param("types", "limit=3)", "limit: int = 3) -> int", "", id="types"),
         pytest.param("types", "limit=3)", "limit: int = 4)", "changes the signature", id="default"),
         pytest.param("types", "limit=3)", "limit=3, x: int = 1)", "changes the sig", id="one-more"),
+        pytest.param("types", "(self, ", "(self=None, ", "changes the sig", id="a-new-default"),
         pytest.param("types", "total = 0", "total: float = 1", "only to add", id="types-code"),
         pytest.param("rename", "total", "n_found", "", id="rename"),
         pytest.param("rename", "total = 0", "found = 0", "some places only", id="rename-once"),

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from midfill_models import embedded_model
 from training import make_model
 
 Training = Callable[[str], Any]
@@ -356,3 +357,30 @@ def test_whole_pipeline_at_a_tiny_size(
     run = inherit.inherit(tmp_path, "tiny", tmp_path / "midfill-tiny-q8_0.gguf", None)
     assert run.position.tokens == json.loads((tmp_path / "release.json").read_text())["tokens"]
     assert (tmp_path / "stable.pt").exists()
+
+
+# Questions and answers
+
+
+def test_the_pipeline_of_a_model_that_answers(tmp_path: Path) -> None:
+    names = [step.name for step in make_model.instruct_steps(None, tmp_path / "small.gguf")]
+    assert names == ["corpus", "instructions", "inherit", "decay", "export", "card"]
+    assert make_model.instructs("nano-instruct")
+    assert not make_model.instructs("nano")
+
+
+def test_turns_are_the_released_models_pieces_renamed(training: Training) -> None:
+    turns, model = training("turns"), embedded_model()
+    tokenizer = turns.chat_tokenizer(model)
+    begin, end = (tokenizer.processor.piece_to_id(piece) for piece in turns.RENAMED.values())
+    assert (begin, end) == (4092, 4095)
+    assert tokenizer.end_id == end
+    assert not tokenizer.infills
+    assert not {begin, end} & set(tokenizer.encode("<|im_start|>user<|im_end|>"))
+    example = turns.example_of(tokenizer, "Why?", "So.")
+    encode = tokenizer.encode
+    asked = [1, begin, *encode("user\nWhy?"), end, *encode("\n"), begin, *encode("assistant\n")]
+    assert example.ids == [*asked, *encode("So."), end]
+    # The loss is taken of the answer and of its end.
+    assert example.roles[: len(asked)] == [0] * len(asked)
+    assert 0 not in example.roles[len(asked) :]

@@ -19,6 +19,7 @@ import pytest
 from gguf_models import tiny_model
 from midfill.engines.state import HostFiles, HostState
 from midfill.settings import EngineSettings
+from midfill_models import TEST_INSTRUCT_MODEL, embedded_model
 from midfill_server import checks
 from midfill_server.checks import (
     Finding,
@@ -28,6 +29,7 @@ from midfill_server.checks import (
     check_llama,
     check_memory,
     check_model,
+    check_purpose,
     check_server,
     llama_died,
     run_checks,
@@ -321,3 +323,11 @@ def test_the_whole_with_a_model_that_cannot_infill(
     done = _doctor(tmp_path, "--model", str(path), "--report")
     assert done.returncode == status
     assert says in done.stdout
+
+
+def test_a_model_for_tests_is_called_so(tmp_path: Path) -> None:
+    (finding,) = check_purpose(str(embedded_model(TEST_INSTRUCT_MODEL)))
+    assert finding.level == "warning"
+    assert "is for tests" in finding.text
+    assert check_purpose(str(embedded_model())) == []
+    assert check_purpose("") == check_purpose(str(tmp_path / "missing.gguf")) == []

@@ -168,6 +168,16 @@ def test_explain_prints_facts_and_then_the_model(folder: Path) -> None:
     assert (told["name"], told["lines"], told["explanation"]) == ("Shelf.count", [2, 7], "It sums.")
 
 
+def test_reasoning_goes_to_standard_error(folder: Path) -> None:
+    answer = "<think>Hm, <b>so</b>.</think>\n\nIt sums."
+    done = midfill("explain", "shelf.py:4", answer=answer)
+    assert done.stdout.endswith("It sums.\n")
+    assert "Hm" not in done.stdout
+    assert done.stderr == "Hm, &lt;b>so&lt;/b>.\n\n"
+    told = json.loads(midfill("explain", "shelf.py:4", "--json", answer=answer).stdout)
+    assert told["reasoning"] == "Hm, &lt;b>so&lt;/b>."
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "sentence"),
     [

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from midfill.abilities import Abilities, Listed, abilities_of
+from midfill.chat_formats import all_tags, chat_pieces
 from midfill.engine import Belief, ModelInfo
 from midfill.engines.fit import N_BATCH_CPU, Needs
 from midfill.engines.gguf_header import (
@@ -85,13 +86,14 @@ def model_of(path: Path, header: GgufHeader, infill: Belief = "auto") -> ModelIn
     fim = {role: _first(header, keys) for role, keys in _FIM_KEYS.items()}
     fim = {role: token for role, token in fim.items() if token >= 0}
     wanted, named = frozenset(control_pieces()), {bos, eos, *fim.values()}
+    talk = frozenset((*chat_pieces(), *(tag for tags in all_tags() for tag in tags)))
     kinds = numbers_at(path, header, "tokenizer.ggml.token_type")
     control = {
         piece: token
         for token, piece in enumerate(texts_at(path, header, "tokenizer.ggml.tokens"))
         if piece in wanted
         or token in named
-        or (piece and _is_control(kinds, token) and piece in template)
+        or (piece and _is_control(kinds, token) and (piece in template or piece in talk))
     }
     ends = (eos, eot, control.get(_END_PIECE, -1))
     return ModelInfo(

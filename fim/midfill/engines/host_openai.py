@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from midfill.chat import chat_prompt
+from midfill.chat_formats import turn_end_ids
 from midfill.engine import ModelInfo, Piece, Sampling, Usage
 from midfill.engines.dialect import Json
 from midfill.engines.dialect_infill import DEFAULT_TOKENS, InfillRequest
@@ -80,7 +81,8 @@ class OpenAi:
         model = await self._models.ready(resident)
         wanted = read_chat_request(body)
         prompt = await chat_prompt(model, wanted.messages, resident.tokenize)
-        sampling = _within(wanted.asked.sampling, model, prompt)
+        sampling = replace(wanted.asked.sampling, stop_ids=turn_end_ids(model))
+        sampling = _within(sampling, model, prompt)
         writer = Writer("chat.completion", model, len(prompt))
         return self._answer(resident, prompt, sampling, wanted.asked, writer)
 

@@ -7,6 +7,7 @@ ends the process, the weights are freed by whoever lets go of them last.
 from __future__ import annotations
 
 import ctypes
+import re
 import struct
 import threading
 from bisect import bisect_left
@@ -19,6 +20,7 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
+from midfill.chat_formats import all_tags, chat_pieces
 from midfill.engine import ModelInfo
 from midfill.engines.gguf_header import NAME_KEYS
 from midfill.engines.llama_library import lc, recent_errors
@@ -159,6 +161,10 @@ class LlamaModel:
         the file names itself."""
         pieces = {piece: self._ids.get(piece.encode()) for piece in control_pieces()}
         named = {self._spelling(token): token for token in self.fim_ids.values()}
+        # In a vocabulary of another family such a spelling may be a piece of ordinary text.
+        tags = (tag for tags in all_tags() for tag in tags)
+        talk = {piece: self._ids.get(piece.encode()) for piece in (*chat_pieces(), *tags)}
+        pieces |= {piece: t for piece, t in talk.items() if t is not None and self._is_marked(t)}
         return MappingProxyType({**named, **{p: t for p, t in pieces.items() if t is not None}})
 
     @cached_property
@@ -178,10 +184,38 @@ class LlamaModel:
 
     @cached_property
     def _control(self) -> frozenset[int]:
-        """Tokens that text never becomes and that never become text."""
+        """Tokens that text never becomes and that never become text, but for those of `_reasoning`."""
         named = self.control_ids.values()
         marked = (t for t in range(self.n_vocab) if lc.llama_vocab_is_control(self._vocabulary, t))
-        return frozenset((*named, *marked))
+        return frozenset((*named, *marked, *self._user_defined))
+
+    @cached_property
+    def _user_defined(self) -> frozenset[int]:
+        """Tokens that a file adds to its family's vocabulary and its chat template writes, as `<｜User｜>`: llama.cpp
+        finds them in every text, whether it is told to or not."""
+        template = self.metadata("tokenizer.chat_template")
+        added = (
+            token
+            for token in range(self.n_vocab if template else 0)
+            if lc.llama_vocab_get_attr(self._vocabulary, token) & lc.LLAMA_TOKEN_ATTR_USER_DEFINED
+        )
+        return frozenset(
+            token
+            for token in added
+            if (text := self._spelling(token)) in template and _MARKUP.fullmatch(text)
+        )
+
+    @cached_property
+    def _reasoning(self) -> frozenset[int]:
+        """Tokens between which a model reasons, such as `<think>`. A model says them, and whoever asked tells by
+        them what is reasoning; so they become text."""
+        tags = (tag for tags in all_tags() for tag in tags)
+        return frozenset(self.control_ids[tag] for tag in tags if tag in self.control_ids)
+
+    def _is_marked(self, token: int) -> bool:
+        """Whether the file tells a token from ordinary text."""
+        marks = lc.LLAMA_TOKEN_ATTR_CONTROL | lc.LLAMA_TOKEN_ATTR_USER_DEFINED
+        return bool(lc.llama_vocab_get_attr(self._vocabulary, token) & marks)
 
     @cached_property
     def _ids(self) -> dict[bytes, int]:
@@ -240,7 +274,10 @@ class LlamaModel:
         """
         known = self._pieces[token]
         if known is None:
-            known = b"" if token in self._control else self._render(token)
+            if token in self._reasoning:
+                known = self._spelling(token).encode()
+            else:
+                known = b"" if token in self._control else self._render(token)
             self._pieces[token] = known
         return known
 
@@ -380,6 +417,8 @@ _FIM_TOKENS: Mapping[str, Callable[[lc.llama_vocab_p], int]] = {
     "file_sep": lc.llama_vocab_fim_sep,
 }
 _NO_DEVICES = (ctypes.c_void_p * 1)()  # a list that ends at once
+_MARKUP = re.compile(r"<\S+>|\[\S+\]")
+"""How tokens look that are no text."""
 _HEADER = struct.Struct("<4sIQQ")  # magic, version, number of tensors, number of metadata entries
 _NO_TEXT = lc.LLAMA_TOKEN_ATTR_UNKNOWN | lc.LLAMA_TOKEN_ATTR_UNUSED | lc.LLAMA_TOKEN_ATTR_CONTROL
 _LONGEST_TEXT = 2**31 - 1 - 16  # llama_tokenize counts in int32.

@@ -23,7 +23,7 @@ from midfill.engines import dialect
 from midfill.engines.access import Access
 from midfill.engines.connection import END_S, Connection, error_type, sentence
 from midfill.engines.state import proof
-from midfill.engines.vocabulary import TokenCache, find_control_ids, is_same_piece
+from midfill.engines.vocabulary import TokenCache, find_control_ids, is_same_piece, markup_in
 from midfill.errors import EngineGone, EngineRefused
 
 _POLL_FIRST_S, _POLL_MOST_S = 0.02, 0.25
@@ -160,7 +160,8 @@ class RemoteEngine:
 
     async def _probed(self, props: Mapping[str, Any]) -> ModelInfo:
         """What can be learned of the model of a `llama-server`."""
-        control_ids = await find_control_ids(self._control_id)
+        template = str(props.get("chat_template", ""))
+        control_ids = await find_control_ids(self._control_id, markup_in(template))
         start = await self._http.ask("POST", "/tokenize", {"content": "", "add_special": True})
         end = await self._control_id(str(props.get("eos_token", "")))
         [listed] = (await self._http.ask("GET", "/v1/models"))["data"]
@@ -171,7 +172,7 @@ class RemoteEngine:
             bos_id=start["tokens"][0] if start["tokens"] else None,
             end_ids=() if end is None else (end,),
             control_ids=control_ids,
-            chat_template=str(props.get("chat_template", "")),
+            chat_template=template,
         )
 
     async def _control_id(self, piece: str) -> int | None:

@@ -6,6 +6,9 @@ How a prompt gets there is found out by asking, the most exact way first:
 `spelled` It takes text, in which control tokens are spelled as the vocabulary spells them. That they are read as
           such is seen at `/extras/tokenize` (llama-cpp-python), or believed of a model whose name is a family's.
 `suffix`  It is given the text before and after the caret, and puts its model's control tokens in by itself.
+
+Conversations go to `/v1/chat/completions` as they are said, since such a server does not show its template. Where it
+tells reasoning apart (`reasoning_content`), that comes between tags, as a model says it.
 """
 
 from __future__ import annotations
@@ -25,11 +28,13 @@ from midfill.engine import ModelInfo, Piece, Sampling, StopReason, Usage
 from midfill.engines import dialect
 from midfill.engines.access import Access
 from midfill.engines.connection import END_S, Connection, sentence
+from midfill.engines.remote_conversation import Reasoning, is_conversation, turns_of
 from midfill.engines.vocabulary import (
     TokenCache,
     find_control_ids,
     is_same_piece,
     made_up_ids,
+    made_up_text,
     spelled,
     spelled_control,
 )
@@ -152,6 +157,14 @@ class OpenAIEngine:
         self, prompt: Sequence[int], sampling: Sampling
     ) -> AsyncGenerator[dialect.Json, None]:
         """The stream of a completion, asked for without log-probabilities where the server has none."""
+        if is_conversation(prompt):
+            body = await self._conversation(prompt, sampling)
+            reasoning = Reasoning()
+            path = "/v1/chat/completions"
+            async with contextlib.aclosing(self._http.stream(path, body)) as events:
+                async for event in events:
+                    yield reasoning.as_text(event)
+            return
         while True:
             with_logprobs = self._tells_logprobs
             body = self._request(prompt, sampling)
@@ -194,6 +207,23 @@ class OpenAIEngine:
         stop = [self._spellings[token].strip("▁ ") for token in sampling.stop_ids]
         return body | {"prompt": text, "stop": stop, "top_k": sampling.top_k} | _NEUTRAL
 
+    async def _conversation(self, prompt: Sequence[int], sampling: Sampling) -> dialect.Json:
+        """What is asked of a server that writes its model's conversations."""
+        messages = []
+        for role, ids in turns_of(prompt):
+            text = await self.detokenize(ids) if self.way == "ids" else made_up_text(ids)
+            messages.append({"role": role, "content": text})
+        return {
+            "model": self._served,
+            "messages": messages,
+            "max_tokens": sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "seed": sampling.seed,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+
     def _known(self) -> ModelInfo:
         if self._model is None:
             raise self._http.gone()
@@ -206,7 +236,8 @@ class OpenAIEngine:
             self._served = str(first["id"])
             n_ctx = int(first.get("max_model_len") or 0)
             name = PurePath(self._served).name
-            return await self._probed(ModelInfo(name.removesuffix(".gguf"), n_ctx or _N_CTX))
+            known = ModelInfo(name.removesuffix(".gguf"), n_ctx or _N_CTX, converses=True)
+            return await self._probed(known)
         except (KeyError, TypeError, ValueError) as error:
             raise self._http.stranger(error) from error
 

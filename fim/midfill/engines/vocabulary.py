@@ -38,12 +38,18 @@ _MARKUP = re.compile(
 """What tokenizers of the known families take for a control token when it stands in a text."""
 
 
+def markup_in(template: str) -> tuple[str, ...]:
+    """What looks like a control token in a chat template."""
+    return tuple(dict.fromkeys(_IN_TEMPLATE.findall(template)))[:_MARKUP_MOST]
+
+
 async def find_control_ids(
-    ask: Callable[[str], Awaitable[int | None]],
+    ask: Callable[[str], Awaitable[int | None]], more: Sequence[str] = ()
 ) -> Mapping[str, int]:
-    """The id of each control piece that the model has as one token. `ask` tells the id of a spelling."""
+    """The id of each control piece, and of those of `more`, that the model has as one token. `ask` tells the id of a
+    spelling."""
     found: dict[str, int] = {}
-    for piece in control_pieces():
+    for piece in dict.fromkeys((*control_pieces(), *more)):
         # Where a vocabulary does not mark the token as a control token, it is made of text by the tokenizer,
         # which puts the leading mark before a word by itself.
         for spelling in dict.fromkeys((piece, piece.lstrip("▁"))):
@@ -74,6 +80,11 @@ def made_up_ids(text: str) -> list[int]:
     ]
 
 
+def made_up_text(ids: Sequence[int]) -> str:
+    """The text of made-up tokens, whatever it spells: for messages, in which a server reads no control tokens."""
+    return "".join(map(_characters, ids))
+
+
 def spelled(prompt: Sequence[int], suffix_id: int | None) -> Iterator[tuple[int | None, str]]:
     """Each control token of a made-up prompt, then the text after it; None for what stands before the first.
 
@@ -97,6 +108,11 @@ def spelled(prompt: Sequence[int], suffix_id: int | None) -> Iterator[tuple[int 
         control = None
     if control is not None:
         yield control, ""
+
+
+_IN_TEMPLATE = re.compile(r"<[^<>\s'\"{}%]{1,40}>|\[/?[A-Z_]{2,30}\]")
+_MARKUP_MOST = 40
+"""Templates with tools have some fifteen; each is a question to the server."""
 
 
 class TokenCache:

@@ -9,7 +9,7 @@ from contextlib import aclosing
 import click
 
 from midfill.engine import Engine
-from midfill.instruct import explanation
+from midfill.instruct import Told, explanation
 from midfill.subject import Subject
 from midfill_server.cli.lines import SETTINGS, about_lines, open_instruct, read_subject
 
@@ -22,12 +22,21 @@ def command(
     """Explain some lines in Markdown.
 
     One line means the definition around it; FILE may be "-" for standard input. Facts that are read from the code
-    come first, and without a model they are all.
+    come first, and without a model they are all. The reasoning of a model that thinks goes to standard error.
     """
     _, subject = read_subject(lines, language)
     told = asyncio.run(_explained(subject, open_instruct(model, urls), quiet=as_json))
     if as_json:
         click.echo(json.dumps({"name": subject.name, "lines": subject.lines, **told}))
+
+
+def _print(told: Told, *, after_thought: bool) -> None:
+    if told.kind == "thought":
+        click.secho(told.markdown, err=True, dim=True, nl=False)
+    elif told.kind in ("facts", "said"):
+        if after_thought:
+            click.echo("\n", err=True)
+        click.echo(told.markdown, nl=told.kind == "facts")
 
 
 async def _explained(subject: Subject, engine: Engine | None, *, quiet: bool) -> dict[str, str]:
@@ -36,9 +45,9 @@ async def _explained(subject: Subject, engine: Engine | None, *, quiet: bool) ->
     try:
         async with aclosing(explanation(subject, engine)) as parts:
             async for told in parts:
+                if not quiet:
+                    _print(told, after_thought=bool(whole["thought"]) and not whole["said"])
                 whole[told.kind] += told.markdown
-                if not quiet and told.kind in ("facts", "said"):
-                    click.echo(told.markdown, nl=told.kind == "facts")
     finally:
         if engine is not None:
             await engine.close()

@@ -8,13 +8,15 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import httpx
 import pytest
 
+from midfill.chat import Message, chat_prompt
+from midfill.chat_formats import turn_end_ids
 from midfill.engine import Engine, Piece, Sampling
 from midfill.engines import dialect
 from midfill.engines.access import Access
@@ -89,13 +91,16 @@ def sse(*events: object) -> bytes:
     return http("".join(lines).encode(), media="text/event-stream")
 
 
-def like_llama_server(completion: bytes) -> Callable[[str, Any], bytes]:
-    """Answers as a `llama-server` with Code Llama's control tokens would, and `completion`."""
-    known = {"▁<PRE>": 7, "▁<SUF>": 8, "▁<MID>": 9, "<EOT>": 10, "</s>": 2}
+def like_llama_server(
+    completion: bytes, known: Mapping[str, int] | None = None, chat_template: str = ""
+) -> Callable[[str, Any], bytes]:
+    """Answers as a `llama-server` with Code Llama's control tokens would, or those of `known`, and `completion`."""
+    known = known or {"▁<PRE>": 7, "▁<SUF>": 8, "▁<MID>": 9, "<EOT>": 10, "</s>": 2}
     props = {
         "default_generation_settings": {"n_ctx": 2048},
         "model_path": "/models/some-model.gguf",
         "eos_token": "</s>",
+        "chat_template": chat_template,
     }
     fixed = {
         "/health": http({"status": "ok"}),
@@ -601,3 +606,19 @@ async def test_real_server_and_our_host_agree(llama_server: str) -> None:
         its = await pieces_of(theirs, prompt, max_tokens=24, stop_ids=stops)
         assert text_of(mine) == text_of(its)
         assert mine[-1].usage.stop_reason == its[-1].usage.stop_reason
+
+
+async def test_a_llama_servers_template_writes_control_tokens() -> None:
+    """Its own are asked for by what the template spells; what a user spells stays text."""
+    template = (
+        "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
+        "{% endfor %}<|im_start|>assistant\n"
+    )
+    known = {"<|im_start|>": 11, "<|im_end|>": 12}
+    answer = like_llama_server(b"", known=known, chat_template=template)
+    async with canned(answer) as remote:
+        model = await remote.info()
+        prompt = await chat_prompt(model, [Message("user", "<|im_end|>")], remote.tokenize)
+    assert prompt[:2] == (1, 11)
+    assert [token for token in prompt if token in (11, 12)] == [11, 12, 11]
+    assert turn_end_ids(model) == (12,)

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from http_servers import SPECIAL, FakeOpenAI, free_port, llama_cpp_server_command, running, serving
+from midfill.chat import Message, chat_prompt
 from midfill.context import gather
-from midfill.engine import Engine, Piece, Sampling
+from midfill.engine import Engine, Piece, Sampling, Usage
 from midfill.engines.access import Access
 from midfill.engines.remote_openai import OpenAIEngine
 from midfill.engines.vocabulary import made_up_ids, spelled, spelled_control
@@ -19,7 +20,9 @@ from midfill.errors import EngineBusy, EngineGone, EngineRefused, MidfillError
 from midfill.formats import Layout, format_of
 from midfill.prompt import Budget, render
 from midfill.settings import EngineSettings
+from midfill.speech import speech
 from midfill.text import Document
+from midfill.thoughts import Part
 from midfill_models import embedded_model
 
 PATIENCE_S = 60.0
@@ -301,3 +304,24 @@ async def _until_there(engine: Engine) -> None:
         except EngineGone:
             await asyncio.sleep(0.1)
     raise TimeoutError
+
+
+@pytest.mark.parametrize("tokenizes", [True, False], ids=["vllm", "text-only"])
+async def test_conversations_go_as_they_are_said(tokenizes: bool) -> None:
+    """Reasoning that a server tells apart comes apart, and what code spells stays in its message."""
+    server = FakeOpenAI("It sums <x>.", thought="Hm\n\nso.", tokenizes=tokenizes, model="some-chat")
+    code = "x = '</think> system: [/INST]'\n\té☺"
+    talk = [Message("user", code), Message("assistant", "…"), Message("user", "Again.")]
+    heard, usage = list[Part](), Usage()
+    async with client_of(server) as engine:
+        prompt = await chat_prompt(await engine.info(), talk, engine.tokenize)
+        async with aclosing(speech(prompt, 50, engine)) as parts:
+            async for some in parts:
+                heard += some.parts
+                usage = some.usage
+    for kind, text in (("thought", "Hm\n\nso."), ("said", "It sums <x>.")):
+        assert "".join(part.text for part in heard if part.kind == kind) == text
+    (body,) = server.bodies
+    assert body["messages"] == [{"role": one.role, "content": one.content} for one in talk]
+    assert body["max_tokens"] > 50
+    assert (usage.stop_reason, usage.tokens_generated) == ("eot", 19)
