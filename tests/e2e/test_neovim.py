@@ -30,12 +30,18 @@ vim.lsp.config('midfill', {{
   cmd = {{ {python!r}, '-m', 'midfill_server', 'serve', '--model', {model!r} }},
   init_options = {{ engine = {{ hostLingerS = 0 }}, completion = {{ eagerness = 1 }} }},
 }})
-vim.api.nvim_create_autocmd('LspAttach', {{ callback = function() vim.g.attached = true end }})
 vim.lsp.enable('midfill')
 vim.lsp.inline_completion.enable()
 vim.keymap.set('i', '<Tab>', function()
   if not vim.lsp.inline_completion.get() then return '<Tab>' end
 end, {{ expr = true }})
+"""
+
+IS_LISTENING = "return (pcall(vim.api.nvim_get_autocmds, { group = 'nvim.lsp.inline_completion:1' }))"
+IS_READY = """
+local asked = { command = 'midfill.status', arguments = {} }
+local answer = vim.lsp.get_clients()[1]:request_sync('workspace/executeCommand', asked, 10000)
+return answer and answer.result.state == 'ready'
 """
 
 
@@ -49,8 +55,10 @@ def nvim(
     init.write_text(INIT.format(client=str(CLIENT), python=sys.executable, model=request.param))
     source.write_text("def add(a, b):\n    pass\n")
     editor = Nvim(NVIM, init, source, tmp_path / "nvim.sock")
-    # Keys typed before the server is attached ask nothing, and are not asked for again.
-    editor.wait_for(lambda: editor.lua("return vim.g.attached"))
+    # Keys typed before ask nothing, and are not asked for again. Neovim's own client listens to keys a moment after
+    # `LspAttach`; and ghost text waits for a model that loads for a while only.
+    editor.wait_for(lambda: editor.lua(IS_LISTENING))
+    editor.wait_for(lambda: editor.lua(IS_READY))
     yield editor
     server = psutil.Process(editor.process.pid).children(recursive=True)
     assert server

@@ -27,9 +27,8 @@ function M.check()
     local n_buffers = vim.tbl_count(server.attached_buffers)
     health.ok(('A server runs for %s, with %d buffers.'):format(server.config.root_dir or 'no folder', n_buffers))
   end
-  local command = vim.list_slice(options.cmd)
-  if command[#command] == 'serve' then
-    command[#command] = 'doctor'
+  local command = require('midfill.client').shell(options, { 'doctor' })
+  if command then
     local done = vim.system(command, { text = true }):wait(60000)
     health.info(vim.trim((done.stdout or '') .. (done.stderr or '')))
   end
