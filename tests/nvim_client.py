@@ -48,8 +48,9 @@ class Nvim:
         self, nvim: Path, init: Path | None, file: Path, address: Path, **environment: str
     ) -> None:
         """Without `init` the editor takes the user's own, which stands where the environment says."""
+        profile = ["-u", str(init)] if init else []
         self.process = subprocess.Popen(
-            [nvim, "--headless", *(["-u", init] if init else []), "--listen", address, file],
+            [str(nvim), "--headless", *profile, "--listen", str(address), str(file)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -165,7 +166,9 @@ def with_plugin(
     init, source = folder / "init.lua", folder / "add.py"
     python = sys.executable
     init.write_text(
-        INIT.format(client=str(CLIENT), python=python, model=model, settings=settings, options=options)
+        INIT.format(
+            client=str(CLIENT), python=python, model=model, settings=settings, options=options
+        )
     )
     source.write_text("def add(first, second):\n    pass\n")
     editor = Nvim(program, init, source, folder / "nvim.sock")

@@ -37,7 +37,9 @@ vim.keymap.set('i', '<Tab>', function()
 end, {{ expr = true }})
 """
 
-IS_LISTENING = "return (pcall(vim.api.nvim_get_autocmds, { group = 'nvim.lsp.inline_completion:1' }))"
+IS_LISTENING = (
+    "return (pcall(vim.api.nvim_get_autocmds, { group = 'nvim.lsp.inline_completion:1' }))"
+)
 IS_READY = """
 local asked = { command = 'midfill.status', arguments = {} }
 local answer = vim.lsp.get_clients()[1]:request_sync('workspace/executeCommand', asked, 10000)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nvim_client import Nvim, with_plugin
+from nvim_client import CLIENT, Nvim, with_plugin
 
 pytestmark = pytest.mark.nvim
 
@@ -104,7 +104,7 @@ def test_health_names_the_server(nvim: Nvim) -> None:
 def test_an_explanation_comes_in_a_float(nvim: Nvim) -> None:
     nvim.keys("gg:Midfill explain<CR>")
     # The facts first, and at last that there is no model which could say more.
-    assert "add" in nvim.wait_for(lambda: nvim.float())
+    assert "add" in nvim.wait_for(nvim.float)
     nvim.wait_for(lambda: "instruct" in nvim.float())
     nvim.keys("q")
     nvim.wait_for(lambda: not nvim.float())
@@ -113,7 +113,7 @@ def test_an_explanation_comes_in_a_float(nvim: Nvim) -> None:
 
 def test_what_is_sent_can_be_read(nvim: Nvim) -> None:
     nvim.keys("2G:Midfill prompt<CR>")
-    text = nvim.wait_for(lambda: nvim.float())
+    text = nvim.wait_for(nvim.float)
     assert "def add(first, second):" in text
     assert "tokens" in text.splitlines()[0]
 
@@ -122,3 +122,102 @@ def test_a_refactoring_without_a_model_says_why(nvim: Nvim) -> None:
     nvim.keys("gg:Midfill refactor use a sum<CR>")
     nvim.wait_for(lambda: "instruct" in nvim.messages())
     assert nvim.lines() == ["def add(first, second):", "    pass"]
+
+
+@pytest.mark.parametrize("says", ["fake:text=one&others=two|three"])
+def test_several_are_gone_through_and_one_is_taken(nvim: Nvim) -> None:
+    nvim.keys("2GSx = <M-\\>")
+    nvim.wait_for(lambda: nvim.ghost() == "one")
+    nvim.wait_for(lambda: nvim.lua("return vim.g.asked") > 1)
+    seen = []
+    for _ in range(3):
+        seen.append(nvim.ghost())
+        nvim.keys("<M-]>")
+        nvim.wait_for(lambda: nvim.ghost() not in ("", seen[-1]))
+    assert sorted(seen) == ["one", "three", "two"]
+    nvim.keys("<M-[>")
+    last = nvim.wait_for(lambda: seen[-1] if nvim.ghost() == seen[-1] else None)
+    nvim.keys("<Tab>")
+    nvim.wait_for(lambda: nvim.lines()[1].strip() == f"x = {last}")
+
+
+def test_maps_of_ones_own(nvim: Nvim) -> None:
+    for action in ("accept-word", "dismiss", "trigger"):
+        nvim.lua(f"vim.keymap.set('i', '<C-g>{action[0]}', '<Plug>(midfill-{action})')")
+    typed(nvim)
+    nvim.keys("<C-g>d")
+    nvim.wait_for(lambda: not nvim.ghost())
+    nvim.keys("<C-g>t")
+    nvim.wait_for(nvim.ghost)
+    nvim.keys("<C-g>a")
+    nvim.wait_for(lambda: nvim.lines()[1] == "        return")
+
+
+def test_the_status_line_tells_how_it_is(nvim: Nvim) -> None:
+    def shows(sign: str) -> bool:
+        return bool(nvim.lua("return require('midfill').statusline()") == f"midfill {sign}")
+
+    nvim.lua(
+        """vim.o.laststatus = 2; vim.o.statusline = "%f %{v:lua.require'midfill'.statusline()}" """
+    )
+    nvim.wait_for(lambda: shows("●"))
+    nvim.wait_for(lambda: any(row.endswith("add.py midfill ●") for row in nvim.grid()))
+    for off, on in (("toggle", "toggle"), ("disable all", "enable all"), ("snooze 10", "snooze 0")):
+        nvim.keys(f":Midfill {off}<CR>")
+        nvim.wait_for(lambda: shows("–"))
+        asked = nvim.lua("return vim.g.asked")
+        nvim.keys("2GS    re")
+        nvim.wait_for(lambda: nvim.lines()[1].endswith("re"))
+        assert nvim.lua("return vim.g.asked") == asked or off.startswith("snooze")
+        nvim.keys(f"<Esc>:Midfill {on}<CR>")
+        nvim.wait_for(lambda: shows("●"))
+        typed(nvim)
+        nvim.keys("<Esc>")
+    nvim.lua("vim.cmd.enew()")
+    assert nvim.lua("return require('midfill').statusline()") == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("Midfill s", ["simplify", "snooze", "stats", "status"]),
+        ("1,2Midfill exp", ["explain"]),
+        ("Midfill snooze ", ["0", "10", "30", "60"]),
+        ("Midfill toggle a", ["all"]),
+        ("Midfill refactor x", []),
+    ],
+)
+def test_what_can_follow_is_offered(
+    program: Path, tmp_path: Path, line: str, offered: list[str]
+) -> None:
+    init, source = tmp_path / "init.lua", tmp_path / "a.py"
+    source.touch()
+    init.write_text(
+        f"vim.opt.runtimepath:append({str(CLIENT)!r}) vim.cmd('runtime plugin/midfill.lua')"
+    )
+    nvim = Nvim(program, init, source, tmp_path / "nvim.sock")
+    assert nvim.lua("return vim.fn.getcompletion(..., 'cmdline')", line) == offered
+    nvim.quit()
+
+
+def test_a_missing_program_is_told_once(program: Path, tmp_path: Path) -> None:
+    init, source = tmp_path / "init.lua", tmp_path / "a.py"
+    source.touch()
+    setup = "require('midfill').setup({ cmd = { 'no-such-midfill', 'serve' } })"
+    init.write_text(f"vim.opt.runtimepath:append({str(CLIENT)!r}) {setup}")
+    nvim = Nvim(program, init, source, tmp_path / "nvim.sock")
+    nvim.wait_for(lambda: "cannot be run" in nvim.messages())
+    nvim.lua(f"vim.cmd.edit({str(tmp_path / 'b.py')!r})")
+    assert nvim.messages().count("cannot be run") == 1
+    nvim.quit()
+
+
+def test_a_file_in_no_folder_has_one_server(nvim: Nvim) -> None:
+    nvim.lua("vim.cmd.edit()")
+    assert nvim.lua("return #vim.lsp.get_clients({ name = 'midfill' })") == 1
+
+
+def test_the_doctor_comes_in_a_terminal(nvim: Nvim) -> None:
+    nvim.keys(":Midfill doctor --help<CR>")
+    nvim.wait_for(lambda: "Usage:" in "\n".join(nvim.lines()))
+    assert nvim.lua("return vim.bo.buftype") == "terminal"

@@ -32,13 +32,15 @@ function M.attach(bufnr, options)
   -- Without this an action comes as a command, so that its edit can be looked at before it is made.
   capabilities.textDocument.codeAction.dataSupport = false
   capabilities.experimental = { midfill = { status = true, explanation = true, instruction = true } }
+  -- An empty table would go out as a list.
+  local settings = next(options.settings) and options.settings or vim.empty_dict()
   vim.lsp.start({
     name = 'midfill',
     cmd = options.cmd,
     root_dir = vim.fs.root(bufnr, { 'midfill.toml', '.git' }),
     capabilities = capabilities,
-    init_options = options.settings,
-    settings = { midfill = options.settings },
+    init_options = settings,
+    settings = { midfill = settings },
     handlers = {
       ['midfill/status'] = function(_, status, context)
         told[context.client_id] = status
