@@ -12,6 +12,9 @@ local M = {}
 ---@type table
 M.options = require('midfill.options').merged()
 
+-- The server's, when both come from one release.
+M.version = '0.1.0'
+
 --- Attach to what is open and to what will be opened.
 ---@param given table?
 function M.setup(given)
