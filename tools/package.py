@@ -31,7 +31,7 @@ LICENSES = re.compile(
     r"\b(MIT|MIT-0|BSD|BSD-[23]-Clause|0BSD|ISC|Apache|Apache-2\.0|PSF|PSF-2\.0|Python|MPL-2\.0|Unlicense|Zlib)\b",
     re.I,
 )
-"""What may be used by a program under the Apache licence: permissive ones, and the MPL for files that stay as they are."""
+"""Permissive ones, and the MPL, which asks for nothing where its files stay as they are."""
 READ_BY_HAND = {"diskcache": "Apache-2.0", "tree-sitter-css": "MIT"}
 """Packages whose metadata say nothing, and what their LICENSE says."""
 

@@ -29,7 +29,7 @@ def lines_of_the_readme() -> list[str]:
     """The first configuration that the README shows, with this folder in it."""
     found = re.search(r"```lua\n(.*?)```", (CLIENT / "README.md").read_text("utf-8"), re.DOTALL)
     assert found
-    return found[1].replace("/path/to/midfill/clients/nvim", str(CLIENT)).splitlines()
+    return found[1].replace("/path/to/midfill/clients/nvim", str(CLIENT)).strip().splitlines()
 
 
 def hosts(state: Path) -> list[psutil.Process]:
