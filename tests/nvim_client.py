@@ -121,15 +121,16 @@ class Nvim:
     def ghost(self) -> str:
         """The ghost text that is drawn, first line to last, by our plugin or by Neovim's own client."""
         program = """
-            local namespaces = vim.api.nvim_get_namespaces()
-            local namespace = namespaces['midfill'] or namespaces['nvim.lsp.inline_completion']
-            if not namespace then return '' end
             local text = {}
-            for _, mark in ipairs(vim.api.nvim_buf_get_extmarks(0, namespace, 0, -1, { details = true })) do
-              for _, chunk in ipairs(mark[4].virt_text or {}) do text[#text + 1] = chunk[1] end
-              for _, line in ipairs(mark[4].virt_lines or {}) do
-                text[#text + 1] = '\\n'
-                for _, chunk in ipairs(line) do text[#text + 1] = chunk[1] end
+            for name, namespace in pairs(vim.api.nvim_get_namespaces()) do
+              local is_ours = name == 'midfill' or name == 'nvim.lsp.inline_completion'
+              local all = { details = true }
+              for _, mark in ipairs(is_ours and vim.api.nvim_buf_get_extmarks(0, namespace, 0, -1, all) or {}) do
+                for _, chunk in ipairs(mark[4].virt_text or {}) do text[#text + 1] = chunk[1] end
+                for _, line in ipairs(mark[4].virt_lines or {}) do
+                  text[#text + 1] = '\\n'
+                  for _, chunk in ipairs(line) do text[#text + 1] = chunk[1] end
+                end
               end
             end
             return table.concat(text)

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from neovim import find
-from nvim_client import Nvim
+from nvim_client import Nvim, with_plugin
 
 NVIM = find()
 CLIENT = Path(__file__).parents[2] / "clients" / "nvim"
@@ -87,6 +87,26 @@ def test_ghost_text_is_drawn_and_taken(nvim: Nvim) -> None:
     nvim.keys("<Tab>")
     nvim.wait_for(lambda: nvim.lines()[1] == "        return a + b")
     assert not nvim.ghost()
+
+
+def test_the_plugin_with_neovims_own_ghost_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIDFILL_STATE_DIR", str(tmp_path / "state"))
+    assert NVIM is not None
+    says, settings = "fake:text=turn a %2B b&others=turn b", '{"completion": {"eagerness": 1}}'
+    with with_plugin(NVIM, tmp_path, says, settings, "renderer = 'builtin',") as nvim:
+        nvim.wait_for(lambda: nvim.lua(IS_LISTENING))
+        nvim.wait_for(lambda: nvim.lua(IS_READY))
+        nvim.keys("2GS    re")
+        assert nvim.wait_for(nvim.ghost) == "turn a + b"
+        nvim.keys("<Tab>")
+        nvim.wait_for(lambda: nvim.lines()[1] == "        return a + b")
+        nvim.keys("<Tab>")
+        nvim.wait_for(lambda: nvim.lines()[1].rstrip(" \t") != nvim.lines()[1])
+        nvim.keys("<Esc>:Midfill disable<CR>")
+        nvim.wait_for(lambda: "is off in this buffer" in nvim.messages())
+        assert nvim.lua("return vim.lsp.inline_completion.is_enabled({ bufnr = 0 })") is False
 
 
 @pytest.mark.model

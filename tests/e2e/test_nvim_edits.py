@@ -131,3 +131,15 @@ def test_tests_are_looked_at_before_their_file_is_made(nvim: Nvim, tmp_path: Pat
     nvim.keys("<CR>")
     nvim.wait_for(lambda: nvim.lua("return vim.fn.expand('%:t')") == "test_add.py")
     assert "    assert add(1, 2) == 3" in nvim.lines()
+
+
+@pytest.mark.parametrize(("said", "delay_s"), [("It adds two numbers and returns them.", 0.1)])
+def test_an_explanation_is_shown_while_it_is_written(nvim: Nvim) -> None:
+    nvim.keys(":Midfill explain<CR>")
+    seen = {str(nvim.wait_for(lambda: "It" in nvim.float() and nvim.float()))}
+    while not (text := nvim.float()).rstrip().endswith("returns them."):
+        assert text
+        seen.add(text)
+    assert len(seen) > 2
+    nvim.keys("<Esc>")
+    nvim.wait_for(lambda: nvim.lines() == BEFORE)
