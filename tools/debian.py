@@ -58,6 +58,8 @@ def unpack(package: str, suite: str, cache: Path, binary: str) -> Path:
     _run([*base, "install", "-y", "--no-install-recommends", "--download-only", package])
     for archive in sorted((cache / "archives").glob("*.deb")):
         _run([dpkg, "-x", str(archive), str(cache / "root")])
+    for folder in ("lists", "archives"):
+        shutil.rmtree(cache / folder)
     # The binary may want a newer C library than the system's, so it is pointed at the one unpacked with it.
     # It is changed in place: from there it finds its own files.
     program = cache / "root/usr/bin" / binary

@@ -28,7 +28,7 @@ SESSION = """
 (setq eglot-sync-connect 60 eglot-events-buffer-config '(:size 0) eglot-connect-timeout 60)
 (find-file "{source}")
 (python-mode)
-(eglot--connect '(python-mode) (eglot--current-project) 'eglot-lsp-server '("midfill" "serve") '("python"))
+(apply #'eglot--connect (eglot--guess-contact))
 (eglot--maybe-activate-editing-mode)
 (goto-char (point-max))
 (insert "def isfile(path):\\n    return os.pa")
