@@ -67,6 +67,22 @@ def test_a_licence_that_is_not_known_to_be_permissive_is_told(
     )
 
 
+def pins(path: Path) -> set[str]:
+    """`name==version` of each package that a locked list has."""
+    return set(re.findall(r"^([\w.-]+==[\w.]+)", path.read_text("utf-8"), re.MULTILINE))
+
+
+def test_what_is_pinned_for_users_is_what_is_tested() -> None:
+    """`make lock` writes both lists."""
+    needed, tested = (pins(ROOT / "requirements" / f"{name}.txt") for name in ("run", "dev"))
+    assert needed <= tested
+    project = (ROOT / "pyproject.toml").read_text("utf-8")
+    listed = project.partition("\ndependencies = [")[2].partition("\n]")[0]
+    named = set(re.findall(r'^  "([\w-]+)', listed, re.MULTILINE))
+    assert len(named) > 20
+    assert named <= {pin.partition("==")[0] for pin in needed}
+
+
 def commands(workflow: Path) -> list[str]:
     """Each line that a workflow runs."""
     jobs = yaml.safe_load(workflow.read_text("utf-8"))["jobs"].values()

@@ -19,6 +19,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from midfill.engines.gguf_header import read_header
+
 ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
 NEEDED = ROOT / "requirements" / "run.txt"
@@ -204,7 +206,7 @@ def _write_bill(python: Path, folder: Path, version: str) -> None:
                 "bom-ref": model.name,
                 "name": model.name,
                 "version": version,
-                "licenses": [{"license": {"id": "Apache-2.0"}}],
+                "licenses": [{"license": {"name": read_header(model).text("general.license")}}],
                 "hashes": [{"alg": "SHA-256", "content": digest}],
             }
         )

@@ -129,6 +129,7 @@ local ARGUMENTS = {
   toggle = { 'all' },
   enable = { 'all' },
   disable = { 'all' },
+  models = { 'check', 'list', 'pull', 'recommend' },
   snooze = { '0', '10', '30', '60' },
 }
 
