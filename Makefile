@@ -5,7 +5,7 @@ EMBEDDED = $(shell $(BIN)/python -c 'import midfill_models as m; print(m.embedde
 PRESET ?= small
 SOURCES := fim/midfill server/midfill_server models tests bench tools clients/vscode/generate.py
 
-.PHONY: help setup demo test test-training test-offload check fix bench model vscode package lock
+.PHONY: help setup demo test test-training test-offload check fix bench model vscode package picture lock
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -49,6 +49,9 @@ vscode: setup ## Build the VS Code extension, clients/vscode/midfill.vsix (needs
 
 package: setup ## Build and try everything that is published, in dist/ (the extension needs Node)
 	$(BIN)/python tools/package.py
+
+picture: setup ## Make the README's moving picture from a real Neovim
+	$(BIN)/python tools/picture.py
 
 lock: setup ## Write requirements/*.txt anew from pyproject.toml (needs uv)
 	uv pip compile -q pyproject.toml --extra dev --extra llama --universal --python-version 3.10 \
