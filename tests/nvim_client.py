@@ -143,6 +143,12 @@ class Nvim:
         self._socket.close()
         self.process.wait(timeout=60)
 
+    def kill(self) -> None:
+        """End it at once, whatever it is at; its servers end with it. For tests that failed."""
+        self._socket.close()
+        self.process.kill()
+        self.process.wait(timeout=60)
+
     def _request(self, method: str, *arguments: Any) -> Any:
         request_id = next(self._ids)
         self._socket.sendall(msgpack.packb([0, request_id, method, arguments]))
@@ -173,8 +179,12 @@ def with_plugin(
     )
     source.write_text("def add(first, second):\n    pass\n")
     editor = Nvim(program, init, source, folder / "nvim.sock")
-    editor.wait_for(lambda: editor.lua("return vim.g.attached"))
-    yield editor
+    try:
+        editor.wait_for(lambda: editor.lua("return vim.g.attached"))
+        yield editor
+    except BaseException:
+        editor.kill()
+        raise
     server = psutil.Process(editor.process.pid).children(recursive=True)
     editor.quit()
     _, alive = psutil.wait_procs(server, timeout=60)

@@ -196,8 +196,9 @@ def test_what_can_follow_is_offered(
         f"vim.opt.runtimepath:append({str(CLIENT)!r}) vim.cmd('runtime plugin/midfill.lua')"
     )
     nvim = Nvim(program, init, source, tmp_path / "nvim.sock")
-    assert nvim.lua("return vim.fn.getcompletion(..., 'cmdline')", line) == offered
+    found = nvim.lua("return vim.fn.getcompletion(..., 'cmdline')", line)
     nvim.quit()
+    assert found == offered
 
 
 def test_a_missing_program_is_told_once(program: Path, tmp_path: Path) -> None:
@@ -208,8 +209,9 @@ def test_a_missing_program_is_told_once(program: Path, tmp_path: Path) -> None:
     nvim = Nvim(program, init, source, tmp_path / "nvim.sock")
     nvim.wait_for(lambda: "cannot be run" in nvim.messages())
     nvim.lua(f"vim.cmd.edit({str(tmp_path / 'b.py')!r})")
-    assert nvim.messages().count("cannot be run") == 1
+    told = nvim.messages()
     nvim.quit()
+    assert told.count("cannot be run") == 1
 
 
 def test_a_file_in_no_folder_has_one_server(nvim: Nvim) -> None:

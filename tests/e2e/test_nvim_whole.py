@@ -9,6 +9,7 @@ import re
 import statistics
 import sys
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from urllib.parse import quote
@@ -49,9 +50,18 @@ def is_ready(nvim: Nvim) -> bool:
     return bool(nvim.lua(f"return {status}"))
 
 
+@pytest.fixture
+def editors() -> Iterator[list[Nvim]]:
+    """What is opened, to be ended also where a test fails."""
+    opened: list[Nvim] = []
+    yield opened
+    for nvim in opened:
+        nvim.kill()
+
+
 @pytest.mark.model
 def test_from_a_fresh_profile_to_ghost_text_and_through_a_crash(
-    program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    program: Path, tmp_path: Path, editors: list[Nvim]
 ) -> None:
     config, state = tmp_path / "config" / "nvim", tmp_path / "state"
     config.mkdir(parents=True)
@@ -66,7 +76,6 @@ def test_from_a_fresh_profile_to_ghost_text_and_through_a_crash(
     folders["MIDFILL_STATE_DIR"] = str(state)
     (tmp_path / "work" / ".git").mkdir(parents=True)
     sources = [tmp_path / "work" / name for name in ("one.py", "two.py")]
-    editors = []
     for index, source in enumerate(sources):
         source.write_text(EXISTS)
         editors.append(Nvim(program, None, source, tmp_path / f"{index}.sock", **folders))
