@@ -5,7 +5,7 @@ EMBEDDED = $(shell $(BIN)/python -c 'import midfill_models as m; print(m.embedde
 PRESET ?= small
 SOURCES := fim/midfill server/midfill_server models tests bench tools clients/vscode/generate.py
 
-.PHONY: help setup demo test test-training test-offload check fix bench model vscode lock
+.PHONY: help setup demo test test-training test-offload check fix bench model vscode package picture lock
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -18,6 +18,7 @@ demo: setup ## Complete real code with the embedded model
 
 test: check ## Run every check: lint, types and all tests
 	@$(BIN)/python tools/neovim.py
+	@$(BIN)/python tools/emacs.py
 	$(BIN)/pytest
 
 test-offload: setup ## Run the tests that need a GPU, on Mesa's software device (the first time builds llama.cpp)
@@ -46,7 +47,16 @@ model: ## Train a model: make model PRESET=nano, small or base
 vscode: setup ## Build the VS Code extension, clients/vscode/midfill.vsix (needs Node)
 	cd clients/vscode && npm ci --no-audit --no-fund && npm run package
 
-lock: setup ## Write requirements/dev.txt anew from pyproject.toml (needs uv)
+package: setup ## Build and try everything that is published, in dist/ (the extension needs Node)
+	$(BIN)/python tools/package.py
+
+picture: setup ## Make the README's moving picture from a real Neovim
+	$(BIN)/python tools/picture.py
+
+lock: setup ## Write requirements/*.txt anew from pyproject.toml (needs uv)
 	uv pip compile -q pyproject.toml --extra dev --extra llama --universal --python-version 3.10 \
 	  --generate-hashes --no-emit-index-url --no-annotate --no-header \
 	  --no-emit-package llama-cpp-python -o requirements/dev.txt
+	uv pip compile -q pyproject.toml --extra llama --universal --python-version 3.10 \
+	  --generate-hashes --no-emit-index-url --no-annotate --no-header \
+	  --no-emit-package llama-cpp-python -c requirements/dev.txt -o requirements/run.txt

@@ -32,6 +32,9 @@ def main() -> None:
     """Set up, or say in one sentence what is missing."""
     if sys.version_info < (3, 10):
         sys.exit("Midfill needs Python 3.10 or newer.")
+    if sys.argv[1:] == ["--engine"]:  # For whoever builds a wheel of it: what is pinned.
+        print(_engine())
+        return
     # Other options for llama.cpp, such as -DGGML_CUDA=on for a GPU, make another build.
     os.environ.setdefault("CMAKE_ARGS", CMAKE_ARGS)
     wanted = _fingerprint()
@@ -72,9 +75,7 @@ def _install_llama_cpp() -> None:
 
     A wheel of the right version in the folder that MIDFILL_WHEELS names is used instead of building one.
     """
-    match = re.search(r'"(llama-cpp-python==[^"]+)"', INPUTS[0].read_text("utf-8"))
-    assert match, "pyproject.toml pins llama-cpp-python"
-    requirement = match[1]
+    requirement = _engine()
     if ready := os.environ.get("MIDFILL_WHEELS"):
         _pip(
             f"Installing {requirement} from a ready wheel",
@@ -108,6 +109,12 @@ def _install_llama_cpp() -> None:
     _show("")
     if build.returncode:
         sys.exit("".join(log[-60:]) + "\nllama-cpp-python could not be built; see above.")
+
+
+def _engine() -> str:
+    match = re.search(r'"(llama-cpp-python==[^"]+)"', INPUTS[0].read_text("utf-8"))
+    assert match, "pyproject.toml pins llama-cpp-python"
+    return match[1]
 
 
 def _show(status: str) -> None:

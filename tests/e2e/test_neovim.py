@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from neovim import find
-from nvim_client import Nvim
+from nvim_client import Nvim, with_plugin
 
 NVIM = find()
 CLIENT = Path(__file__).parents[2] / "clients" / "nvim"
@@ -30,12 +30,20 @@ vim.lsp.config('midfill', {{
   cmd = {{ {python!r}, '-m', 'midfill_server', 'serve', '--model', {model!r} }},
   init_options = {{ engine = {{ hostLingerS = 0 }}, completion = {{ eagerness = 1 }} }},
 }})
-vim.api.nvim_create_autocmd('LspAttach', {{ callback = function() vim.g.attached = true end }})
 vim.lsp.enable('midfill')
 vim.lsp.inline_completion.enable()
 vim.keymap.set('i', '<Tab>', function()
   if not vim.lsp.inline_completion.get() then return '<Tab>' end
 end, {{ expr = true }})
+"""
+
+IS_LISTENING = (
+    "return (pcall(vim.api.nvim_get_autocmds, { group = 'nvim.lsp.inline_completion:1' }))"
+)
+IS_READY = """
+local asked = { command = 'midfill.status', arguments = {} }
+local answer = vim.lsp.get_clients()[1]:request_sync('workspace/executeCommand', asked, 10000)
+return answer and answer.result.state == 'ready'
 """
 
 
@@ -49,8 +57,10 @@ def nvim(
     init.write_text(INIT.format(client=str(CLIENT), python=sys.executable, model=request.param))
     source.write_text("def add(a, b):\n    pass\n")
     editor = Nvim(NVIM, init, source, tmp_path / "nvim.sock")
-    # Keys typed before the server is attached ask nothing, and are not asked for again.
-    editor.wait_for(lambda: editor.lua("return vim.g.attached"))
+    # Keys typed before ask nothing, and are not asked for again. Neovim's own client listens to keys a moment after
+    # `LspAttach`; and ghost text waits for a model that loads for a while only.
+    editor.wait_for(lambda: editor.lua(IS_LISTENING))
+    editor.wait_for(lambda: editor.lua(IS_READY))
     yield editor
     server = psutil.Process(editor.process.pid).children(recursive=True)
     assert server
@@ -77,6 +87,26 @@ def test_ghost_text_is_drawn_and_taken(nvim: Nvim) -> None:
     nvim.keys("<Tab>")
     nvim.wait_for(lambda: nvim.lines()[1] == "        return a + b")
     assert not nvim.ghost()
+
+
+def test_the_plugin_with_neovims_own_ghost_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIDFILL_STATE_DIR", str(tmp_path / "state"))
+    assert NVIM is not None
+    says, settings = "fake:text=turn a %2B b&others=turn b", '{"completion": {"eagerness": 1}}'
+    with with_plugin(NVIM, tmp_path, says, settings, "renderer = 'builtin',") as nvim:
+        nvim.wait_for(lambda: nvim.lua(IS_LISTENING))
+        nvim.wait_for(lambda: nvim.lua(IS_READY))
+        nvim.keys("2GS    re")
+        assert nvim.wait_for(nvim.ghost) == "turn a + b"
+        nvim.keys("<Tab>")
+        nvim.wait_for(lambda: nvim.lines()[1] == "        return a + b")
+        nvim.keys("<Tab>")
+        nvim.wait_for(lambda: nvim.lines()[1].rstrip(" \t") != nvim.lines()[1])
+        nvim.keys("<Esc>:Midfill disable<CR>")
+        nvim.wait_for(lambda: "is off in this buffer" in nvim.messages())
+        assert nvim.lua("return vim.lsp.inline_completion.is_enabled({ bufnr = 0 })") is False
 
 
 @pytest.mark.model

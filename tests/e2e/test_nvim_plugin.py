@@ -6,42 +6,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
-from neovim import NEWEST, OLDEST, find
-from nvim_client import Nvim
-
-CLIENT = Path(__file__).parents[2] / "clients" / "nvim"
+from nvim_client import CLIENT, Nvim, with_plugin
 
 pytestmark = pytest.mark.nvim
 
-INIT = """
-vim.o.swapfile = false
-vim.o.shada = ''
-vim.opt.runtimepath:append({client!r})
-vim.cmd('runtime plugin/midfill.lua')
-vim.g.asked = 0
-require('midfill').setup({{
-  cmd = {{ {python!r}, '-m', 'midfill_server', 'serve', '--model', {model!r} }},
-  settings = {{ engine = {{ hostLingerS = 0 }}, completion = {{ eagerness = 1 }} }},
-}})
-local ask = require('midfill.client').ask
-require('midfill.client').ask = function(client, method, ...)
-  if method == 'textDocument/inlineCompletion' then vim.g.asked = vim.g.asked + 1 end
-  return ask(client, method, ...)
-end
-vim.api.nvim_create_autocmd('LspAttach', {{ callback = function() vim.g.attached = true end }})
-"""
+SETTINGS = '{"completion": {"eagerness": 1}}'
 SAYS = "fake:text=turn first %2B second"
-
-
-@pytest.fixture(params=[NEWEST, OLDEST], ids=["newest", "oldest"])
-def program(request: pytest.FixtureRequest) -> Path:
-    found = find(request.param)
-    if found is None:
-        pytest.skip("this Neovim is not here; `make test` fetches it on Debian")
-    return found
 
 
 @pytest.fixture
@@ -54,16 +26,8 @@ def nvim(
     tmp_path: Path, program: Path, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Nvim]:
     monkeypatch.setenv("MIDFILL_STATE_DIR", str(tmp_path / "state"))
-    init, source = tmp_path / "init.lua", tmp_path / "add.py"
-    init.write_text(INIT.format(client=str(CLIENT), python=sys.executable, model=says))
-    source.write_text("def add(first, second):\n    pass\n")
-    editor = Nvim(program, init, source, tmp_path / "nvim.sock")
-    editor.wait_for(lambda: editor.lua("return vim.g.attached"))
-    yield editor
-    server = psutil.Process(editor.process.pid).children(recursive=True)
-    editor.quit()
-    _, alive = psutil.wait_procs(server, timeout=60)
-    assert not alive
+    with with_plugin(program, tmp_path, says, SETTINGS) as editor:
+        yield editor
 
 
 def typed(nvim: Nvim, keys: str = "2GS    re") -> str:
@@ -137,34 +101,125 @@ def test_health_names_the_server(nvim: Nvim) -> None:
     assert "A server runs for" in report
 
 
-def shown_in_float(nvim: Nvim) -> str:
-    program = """
-        local window = vim.api.nvim_get_current_win()
-        if vim.api.nvim_win_get_config(window).relative == '' then return '' end
-        return table.concat(vim.api.nvim_buf_get_lines(0, 0, -1, false), '\\n')
-    """
-    return str(nvim.lua(program))
-
-
 def test_an_explanation_comes_in_a_float(nvim: Nvim) -> None:
     nvim.keys("gg:Midfill explain<CR>")
     # The facts first, and at last that there is no model which could say more.
-    assert "add" in nvim.wait_for(lambda: shown_in_float(nvim))
-    nvim.wait_for(lambda: "instruct" in shown_in_float(nvim))
+    assert "add" in nvim.wait_for(nvim.float)
+    nvim.wait_for(lambda: "instruct" in nvim.float())
     nvim.keys("q")
-    nvim.wait_for(lambda: not shown_in_float(nvim))
+    nvim.wait_for(lambda: not nvim.float())
     assert nvim.lines()[0] == "def add(first, second):"
 
 
 def test_what_is_sent_can_be_read(nvim: Nvim) -> None:
     nvim.keys("2G:Midfill prompt<CR>")
-    text = nvim.wait_for(lambda: shown_in_float(nvim))
+    text = nvim.wait_for(nvim.float)
     assert "def add(first, second):" in text
     assert "tokens" in text.splitlines()[0]
 
 
 def test_a_refactoring_without_a_model_says_why(nvim: Nvim) -> None:
     nvim.keys("gg:Midfill refactor use a sum<CR>")
-    program = "return vim.api.nvim_exec2('messages', { output = true }).output"
-    nvim.wait_for(lambda: "instruct" in str(nvim.lua(program)))
+    nvim.wait_for(lambda: "instruct" in nvim.messages())
     assert nvim.lines() == ["def add(first, second):", "    pass"]
+
+
+@pytest.mark.parametrize("says", ["fake:text=one&others=two|three"])
+def test_several_are_gone_through_and_one_is_taken(nvim: Nvim) -> None:
+    nvim.keys("2GSx = <M-\\>")
+    nvim.wait_for(lambda: nvim.ghost() == "one")
+    nvim.wait_for(lambda: nvim.lua("return vim.g.asked") > 1)
+    seen = []
+    for _ in range(3):
+        seen.append(nvim.ghost())
+        nvim.keys("<M-]>")
+        nvim.wait_for(lambda: nvim.ghost() not in ("", seen[-1]))
+    assert sorted(seen) == ["one", "three", "two"]
+    nvim.keys("<M-[>")
+    last = nvim.wait_for(lambda: seen[-1] if nvim.ghost() == seen[-1] else None)
+    nvim.keys("<Tab>")
+    nvim.wait_for(lambda: nvim.lines()[1].strip() == f"x = {last}")
+
+
+def test_maps_of_ones_own(nvim: Nvim) -> None:
+    for action in ("accept-word", "dismiss", "trigger"):
+        nvim.lua(f"vim.keymap.set('i', '<C-g>{action[0]}', '<Plug>(midfill-{action})')")
+    typed(nvim)
+    nvim.keys("<C-g>d")
+    nvim.wait_for(lambda: not nvim.ghost())
+    nvim.keys("<C-g>t")
+    nvim.wait_for(nvim.ghost)
+    nvim.keys("<C-g>a")
+    nvim.wait_for(lambda: nvim.lines()[1] == "        return")
+
+
+def test_the_status_line_tells_how_it_is(nvim: Nvim) -> None:
+    def shows(sign: str) -> bool:
+        return bool(nvim.lua("return require('midfill').statusline()") == f"midfill {sign}")
+
+    nvim.lua(
+        """vim.o.laststatus = 2; vim.o.statusline = "%f %{v:lua.require'midfill'.statusline()}" """
+    )
+    nvim.wait_for(lambda: shows("●"))
+    nvim.wait_for(lambda: any(row.endswith("add.py midfill ●") for row in nvim.grid()))
+    for off, on in (("toggle", "toggle"), ("disable all", "enable all"), ("snooze 10", "snooze 0")):
+        nvim.keys(f":Midfill {off}<CR>")
+        nvim.wait_for(lambda: shows("–"))
+        asked = nvim.lua("return vim.g.asked")
+        nvim.keys("2GS    re")
+        nvim.wait_for(lambda: nvim.lines()[1].endswith("re"))
+        assert nvim.lua("return vim.g.asked") == asked or off.startswith("snooze")
+        nvim.keys(f"<Esc>:Midfill {on}<CR>")
+        nvim.wait_for(lambda: shows("●"))
+        typed(nvim)
+        nvim.keys("<Esc>")
+    nvim.lua("vim.cmd.enew()")
+    assert nvim.lua("return require('midfill').statusline()") == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("Midfill s", ["simplify", "snooze", "stats", "status"]),
+        ("1,2Midfill exp", ["explain"]),
+        ("Midfill snooze ", ["0", "10", "30", "60"]),
+        ("Midfill toggle a", ["all"]),
+        ("Midfill refactor x", []),
+    ],
+)
+def test_what_can_follow_is_offered(
+    program: Path, tmp_path: Path, line: str, offered: list[str]
+) -> None:
+    init, source = tmp_path / "init.lua", tmp_path / "a.py"
+    source.touch()
+    init.write_text(
+        f"vim.opt.runtimepath:append({str(CLIENT)!r}) vim.cmd('runtime plugin/midfill.lua')"
+    )
+    nvim = Nvim(program, init, source, tmp_path / "nvim.sock")
+    found = nvim.lua("return vim.fn.getcompletion(..., 'cmdline')", line)
+    nvim.quit()
+    assert found == offered
+
+
+def test_a_missing_program_is_told_once(program: Path, tmp_path: Path) -> None:
+    init, source = tmp_path / "init.lua", tmp_path / "a.py"
+    source.touch()
+    setup = "require('midfill').setup({ cmd = { 'no-such-midfill', 'serve' } })"
+    init.write_text(f"vim.opt.runtimepath:append({str(CLIENT)!r}) {setup}")
+    nvim = Nvim(program, init, source, tmp_path / "nvim.sock")
+    nvim.wait_for(lambda: "cannot be run" in nvim.messages())
+    nvim.lua(f"vim.cmd.edit({str(tmp_path / 'b.py')!r})")
+    told = nvim.messages()
+    nvim.quit()
+    assert told.count("cannot be run") == 1
+
+
+def test_a_file_in_no_folder_has_one_server(nvim: Nvim) -> None:
+    nvim.lua("vim.cmd.edit()")
+    assert nvim.lua("return #vim.lsp.get_clients({ name = 'midfill' })") == 1
+
+
+def test_the_doctor_comes_in_a_terminal(nvim: Nvim) -> None:
+    nvim.keys(":Midfill doctor --help<CR>")
+    nvim.wait_for(lambda: "Usage:" in "\n".join(nvim.lines()))
+    assert nvim.lua("return vim.bo.buftype") == "terminal"

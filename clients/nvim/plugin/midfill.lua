@@ -11,7 +11,7 @@ end, {
   range = true,
   desc = 'Midfill: completions from a model on this machine',
   complete = function(head, line)
-    return #vim.split(line, '%s+') <= 2 and require('midfill.command').names(head) or {}
+    return require('midfill.command').complete(head, line:match('Midfill.*') or '')
   end,
 })
 

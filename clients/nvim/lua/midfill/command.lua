@@ -1,6 +1,7 @@
 -- `:Midfill WORD`: what can be asked for by name.
 local client = require('midfill.client')
 local ghost = require('midfill.ghost')
+local preview = require('midfill.preview')
 
 local M = {}
 
@@ -25,19 +26,54 @@ local function send(command, arguments)
   end)
 end
 
+--- Ghost text off or on, here or everywhere; nil: the other way.
+local function switch(on, words)
+  local options, is_everywhere = require('midfill').options, words[1] == 'all'
+  if is_everywhere then
+    on = on == nil and not options.auto or on == true
+    options.auto = on
+    ghost.clear()
+  else
+    on = ghost.toggle(on)
+  end
+  if options.renderer == 'builtin' then
+    vim.lsp.inline_completion.enable(on, not is_everywhere and { bufnr = 0 } or nil)
+  end
+  say(('ghost text is %s%s.'):format(on and 'on' or 'off', is_everywhere and '' or ' in this buffer'))
+end
+
+--- Run a command of the server's in a terminal below.
+local function shell(...)
+  local command = client.shell(require('midfill').options, vim.list_extend({ ... }, {}))
+  if not command then
+    say('`cmd` does not say how to run this; it has no word `serve`.')
+    return
+  end
+  vim.cmd('botright new')
+  if vim.fn.has('nvim-0.11') == 1 then
+    vim.fn.jobstart(command, { term = true })
+  else
+    vim.fn.termopen(command)
+  end
+end
+
 ---@type table<string, fun(words: string[], range: table): boolean?>
 M.commands = {
-  toggle = function()
-    say(ghost.toggle() and 'ghost text is on in this buffer.' or 'ghost text is off in this buffer.')
+  toggle = function(words)
+    switch(nil, words)
   end,
-  enable = function()
-    ghost.toggle(true)
+  enable = function(words)
+    switch(true, words)
   end,
-  disable = function()
-    ghost.toggle(false)
+  disable = function(words)
+    switch(false, words)
   end,
   trigger = function()
-    ghost.ask(true)
+    if require('midfill').options.renderer == 'builtin' then
+      say("Neovim's own ghost text cannot be asked for by hand.")
+    else
+      ghost.ask(true)
+    end
   end,
   snooze = function(words)
     send('midfill.snooze', { tonumber(words[1]) or 10 })
@@ -54,7 +90,7 @@ M.commands = {
     end, 500)
   end,
   status = function()
-    local status = client.of() and client.status or { state = 'not attached' }
+    local status = client.status()
     say(table.concat(vim.tbl_filter(function(part)
       return part and part ~= ''
     end, { status.state, status.model, status.message }), ', '))
@@ -63,14 +99,38 @@ M.commands = {
     return require('midfill.explain').explain(range)
   end,
   refactor = function(words, range)
-    return require('midfill.explain').refactor(range, table.concat(words, ' '))
+    local place = { uri = vim.uri_from_bufnr(0), range = range }
+    return preview.words(place, table.concat(words, ' '))
   end,
+  review = preview.review,
+  cancel = preview.cancel,
   prompt = function()
     return require('midfill.explain').prompt()
   end,
   log = function()
     vim.cmd.edit(vim.fn.fnameescape(vim.lsp.get_log_path and vim.lsp.get_log_path() or vim.lsp.log.get_filename()))
   end,
+}
+
+for _, name in ipairs({ 'doctor', 'models', 'stats' }) do
+  M.commands[name] = function(words)
+    shell(name, unpack(words))
+  end
+end
+
+for _, task in ipairs(preview.TASKS) do
+  M.commands[task] = function(_, range)
+    return preview.task(task, range)
+  end
+end
+
+--- What may follow a command.
+local ARGUMENTS = {
+  toggle = { 'all' },
+  enable = { 'all' },
+  disable = { 'all' },
+  models = { 'check', 'list', 'pull', 'recommend' },
+  snooze = { '0', '10', '30', '60' },
 }
 
 --- Run `:Midfill WORDS`, for the lines of its range or the caret's.
@@ -88,19 +148,22 @@ function M.run(words, first, last)
       say(NO_SERVER)
     end
   else
-    say(('there is no command %s; take one of %s.'):format(words[1], table.concat(M.names(''), ', ')))
+    say(('there is no command %s; take one of %s.'):format(words[1], table.concat(M.complete('', 'Midfill '), ', ')))
   end
 end
 
---- Names that begin with `head`.
+--- What may stand in place of `head`, the last word of a command line, from `:Midfill` on.
 ---@param head string
+---@param line string
 ---@return string[]
-function M.names(head)
-  local names = vim.tbl_filter(function(name)
+function M.complete(head, line)
+  local words = vim.split(vim.trim(line:sub(1, #line - #head)), '%s+')
+  local found = #words == 1 and vim.tbl_keys(M.commands) or #words == 2 and ARGUMENTS[words[2]] or {}
+  found = vim.tbl_filter(function(name)
     return vim.startswith(name, head)
-  end, vim.tbl_keys(M.commands))
-  table.sort(names)
-  return names
+  end, found)
+  table.sort(found)
+  return found
 end
 
 return M

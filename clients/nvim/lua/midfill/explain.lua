@@ -1,4 +1,4 @@
--- Explanations in a float as they are written, what is sent to the model, and refactorings by one's own words.
+-- Explanations in a float as they are written, and what is sent to the model for a completion.
 local client = require('midfill.client')
 local float = require('midfill.float')
 
@@ -85,36 +85,6 @@ function M.prompt()
     end
     show(table.concat(lines, '\n'))
   end)
-  return true
-end
-
---- Let the instruct model rewrite a range by words that are asked for, unless they are given.
----@param range table
----@param words string
-function M.refactor(range, words)
-  local bufnr = vim.api.nvim_get_current_buf()
-  local server = client.of(bufnr)
-  if not server then
-    return false
-  end
-  local function send(instruction)
-    if not instruction or instruction == '' then
-      return
-    end
-    local given = { uri = vim.uri_from_bufnr(bufnr), range = range, instruction = instruction }
-    local params = { command = 'midfill.refactor', arguments = { given } }
-    client.ask(server, 'workspace/executeCommand', params, bufnr, function(error, result)
-      local reason = error and error.message or type(result) == 'table' and result.reason or ''
-      if reason and reason ~= vim.NIL and reason ~= '' then
-        vim.notify('Midfill: ' .. reason)
-      end
-    end)
-  end
-  if words ~= '' then
-    send(words)
-  else
-    vim.ui.input({ prompt = 'Refactor: ' }, send)
-  end
   return true
 end
 

@@ -4,8 +4,9 @@ local M = {}
 --- Open it. Returns a function that puts lines in place of what it holds, and the buffer.
 ---@param title string
 ---@param filetype string
+---@param footer string? what can be done in it
 ---@return fun(text: string), integer
-function M.open(title, filetype)
+function M.open(title, filetype, footer)
   local bufnr = vim.api.nvim_create_buf(false, true)
   vim.bo[bufnr].bufhidden = 'wipe'
   vim.bo[bufnr].filetype = filetype
@@ -19,6 +20,8 @@ function M.open(title, filetype)
     style = 'minimal',
     border = 'rounded',
     title = ' ' .. title .. ' ',
+    footer = footer,
+    footer_pos = footer and 'right',
   })
   vim.wo[window].wrap, vim.wo[window].linebreak, vim.wo[window].conceallevel = true, true, 2
   for _, key in ipairs({ 'q', '<Esc>' }) do

@@ -165,6 +165,12 @@ function M.toggle(on, bufnr)
   return on
 end
 
+--- Whether ghost text is switched off in the current buffer.
+---@return boolean
+function M.is_muted()
+  return muted[vim.api.nvim_get_current_buf()] == true
+end
+
 function M._place()
   local cursor, bufnr = vim.api.nvim_win_get_cursor(0), vim.api.nvim_get_current_buf()
   return table.concat({ bufnr, vim.api.nvim_buf_get_changedtick(bufnr), cursor[1], cursor[2] }, ':')

@@ -25,11 +25,15 @@ function M.check()
   end
   for _, server in ipairs(servers) do
     local n_buffers = vim.tbl_count(server.attached_buffers)
+    local theirs = (server.server_info or {}).version
+    if theirs and theirs ~= require('midfill').version then
+      local ours = require('midfill').version
+      health.warn(('The server is of release %s, this plugin of %s.'):format(theirs, ours), { 'Update the older one.' })
+    end
     health.ok(('A server runs for %s, with %d buffers.'):format(server.config.root_dir or 'no folder', n_buffers))
   end
-  local command = vim.list_slice(options.cmd)
-  if command[#command] == 'serve' then
-    command[#command] = 'doctor'
+  local command = require('midfill.client').shell(options, { 'doctor' })
+  if command then
     local done = vim.system(command, { text = true }):wait(60000)
     health.info(vim.trim((done.stdout or '') .. (done.stderr or '')))
   end

@@ -5,11 +5,15 @@
 -- `:help midfill` tells the rest.
 local client = require('midfill.client')
 local ghost = require('midfill.ghost')
+local preview = require('midfill.preview')
 
 local M = {}
 
 ---@type table
 M.options = require('midfill.options').merged()
+
+-- The server's, when both come from one release.
+M.version = '0.1.0'
 
 --- Attach to what is open and to what will be opened.
 ---@param given table?
@@ -28,7 +32,7 @@ function M.setup(given)
     vim.lsp.inline_completion.enable(options.auto)
   else
     on({ 'TextChangedI', 'TextChangedP' }, function()
-      ghost.follow(options.auto)
+      ghost.follow(M.options.auto)
     end)
     on('CursorMovedI', function()
       ghost.follow(false)
@@ -39,7 +43,7 @@ function M.setup(given)
   on('LspAttach', function(event)
     local server = vim.lsp.get_client_by_id(event.data.client_id)
     if server and server.name == 'midfill' and vim.api.nvim_get_mode().mode == 'i' then
-      ghost.follow(options.auto)
+      ghost.follow(M.options.auto)
     end
   end)
   -- What code actions ask a client to do.
@@ -47,7 +51,10 @@ function M.setup(given)
     require('midfill.explain').explain(command.arguments[1].range)
   end
   vim.lsp.commands['midfill.askInstruction'] = function(command)
-    require('midfill.explain').refactor(command.arguments[1].range, '')
+    preview.words(command.arguments[1], '')
+  end
+  vim.lsp.commands['midfill.refactor'] = function(command)
+    preview.ask(command.arguments[1])
   end
   M._map_keys(options.keys)
   for _, bufnr in ipairs(vim.api.nvim_list_bufs()) do
@@ -78,12 +85,16 @@ M.trigger = function()
 end
 M.is_visible = ghost.is_visible
 
---- For a status line: `midfill` and how it is, in few characters.
+--- For a status line: `midfill` and how it is, in few characters; nothing where no server is attached.
 ---@return string
 function M.statusline()
-  local state = client.of() and client.status.state or 'off'
+  local state = client.status().state
+  if state == 'not attached' then
+    return ''
+  end
   local signs = { ready = '●', working = '◍', loading = '○', starting = '○', off = '–', snoozed = '–' }
-  return 'midfill ' .. (signs[state] or '!')
+  local is_on = M.options.auto and not ghost.is_muted()
+  return 'midfill ' .. (is_on and (signs[state] or '!') or '–')
 end
 
 --- Each key does what it did before where there is no ghost text to do it to.
@@ -92,8 +103,7 @@ function M._map_keys(keys)
     if key then
       local before = vim.fn.maparg(key, 'i', false, true)
       vim.keymap.set('i', key, function()
-        if action == 'trigger' or ghost.is_visible() then
-          vim.schedule(M[action])
+        if M._does(action) then
           return ''
         end
         if before.callback then
@@ -103,6 +113,27 @@ function M._map_keys(keys)
       end, { expr = true, replace_keycodes = true, desc = 'Midfill: ' .. action:gsub('_', ' ') })
     end
   end
+end
+
+--- Do an action soon; whether there is something to do it to.
+function M._does(action)
+  if M.options.renderer ~= 'builtin' then
+    local does = action == 'trigger' or ghost.is_visible()
+    if does then
+      vim.schedule(M[action])
+    end
+    return does
+  end
+  if action == 'accept' then
+    return vim.lsp.inline_completion.get()
+  end
+  local step = ({ next = 1, previous = -1 })[action]
+  if step then
+    vim.schedule(function()
+      vim.lsp.inline_completion.select({ count = step })
+    end)
+  end
+  return step ~= nil
 end
 
 return M
