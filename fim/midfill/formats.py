@@ -117,9 +117,10 @@ def format_of(model: ModelInfo) -> PromptFormat:
     if not is_made_to_talk(model):
         return _format(_PLAIN, _families()[_PLAIN], model, {}, _spelled_in(has_tokens, model))
     why = training.why if has_tokens else "has no infill tokens and is made to talk"
+    knows_better = ", or set engine.infill to on" if has_tokens and model.infill == "auto" else ""
     raise RoleError(
         f"{model.name} {why}, so it cannot complete; "
-        f"take a base model with infilling, such as {training.completes}."
+        f"take a base model with infilling, such as {training.completes}{knows_better}."
     )
 
 

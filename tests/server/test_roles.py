@@ -72,7 +72,8 @@ def test_a_model_that_talks_is_refused_for_completion(state_dir: Path, talks: Pa
         sentence = told["message"].removeprefix("Midfill: ")
         assert sentence == (
             "codellama-34b-instruct was trained to follow instructions, and of Code Llama Instruct only 7B and 13B "
-            "infill, so it cannot complete; take a base model with infilling, such as Code Llama 7B or 13B base."
+            "infill, so it cannot complete; take a base model with infilling, such as Code Llama 7B or 13B base, or "
+            "set engine.infill to on."
         )
         assert _is_one_sentence(sentence)
         client.open("x =")
@@ -172,7 +173,7 @@ def test_in_a_shell(
     assert doctor.returncode == 1
     assert found["instruct model"]["level"] == found["model"]["level"] == "problem"
     assert "such as Code Llama 7B or 13B Instruct." in found["instruct model"]["text"]
-    assert "such as Code Llama 7B or 13B base." in found["model"]["text"]
+    assert "such as Code Llama 7B or 13B base, or" in found["model"]["text"]
 
 
 PYTHON_CASES = (

@@ -12,9 +12,10 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
-from midfill.engine import Engine, ModelInfo, Piece, Sampling
+from midfill.engine import Belief, Engine, ModelInfo, Piece, Sampling
 from midfill.engines.access import Access
 from midfill.engines.pool_member import Member, choose
 from midfill.errors import EngineBusy, EngineGone, EngineRefused, MidfillError
@@ -47,14 +48,16 @@ class PoolEngine:
         urls: Sequence[str],
         access: Access,
         tell: Tell = lambda sentence: None,
+        infill: Belief = "auto",
     ) -> None:
-        """`tell` gets one sentence for each change of a server's state.
+        """`tell` gets one sentence for each change of a server's state; `infill` is what a person says of the model.
 
         Raises:
             EngineRefused, SettingsError: an address is none, or the access cannot be used.
         """
         self._members = [Member(url, access) for url in dict.fromkeys(urls)]
         self._tell = tell
+        self._infill: Belief = infill
         self._model: ModelInfo | None = None
         self._used_s = 0.0
         self._looking: asyncio.Task[None] | None = None
@@ -71,7 +74,7 @@ class PoolEngine:
         await self._ready()
         if self._model is None:
             raise _closed()
-        return self._model
+        return replace(self._model, infill=self._infill)
 
     async def tokenize(self, text: str) -> list[int]:
         """Token ids of `text`.

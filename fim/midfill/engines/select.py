@@ -30,7 +30,7 @@ def open_engine(
         from midfill.engines.access import access_of
         from midfill.engines.pool import PoolEngine
 
-        return PoolEngine(settings.urls, access_of(settings), tell)
+        return PoolEngine(settings.urls, access_of(settings), tell, settings.infill)
     models: dict[Role, str] = {
         "completion": settings.model,
         "instruct": settings.model if instruct is None else instruct.model,

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from http_servers import FakeOpenAI, free_port, llama_server_command, running, serving
-from midfill.engine import Engine, Piece, Sampling
+from midfill.engine import Belief, Engine, Piece, Sampling
 from midfill.engines import pool, pool_member
 from midfill.engines.access import Access
 from midfill.engines.pool import PoolEngine
@@ -24,6 +24,7 @@ from midfill.formats import format_of
 from midfill.settings import EngineSettings
 
 PATIENCE_S = 60.0
+BELIEFS: tuple[Belief, ...] = ("auto", "on", "off")
 
 TEXT_A, TEXT_B = tuple(range(2000, 2200)), tuple(range(3000, 3200))
 """Prompts of two files."""
@@ -396,3 +397,11 @@ async def test_one_of_two_dies(how: signal.Signals, monkeypatch: pytest.MonkeyPa
                 other.running.append((1,))
             assert await soon(text_of(engine, prompt, stop_ids=stop_ids)) == whole
         await engine.close()
+
+
+async def test_what_a_person_says_of_infilling_goes_before_a_models_name() -> None:
+    async with serving(FakeOpenAI("x").app()) as url:
+        for infill in BELIEFS:
+            engine = PoolEngine([url], Access(answer_s=10), infill=infill)
+            assert (await engine.info()).infill == infill
+            await engine.close()
