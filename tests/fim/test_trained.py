@@ -35,6 +35,7 @@ def _named(*names: str, **fields: object) -> ModelInfo:
         pytest.param(("codegemma-7b-it",), False, True, id="codegemma it"),
         pytest.param(("codegemma-7b",), None, None, id="codegemma"),
         pytest.param(("CodeLlama", "CodeLlama", "Instruct", "34B"), False, True, id="in parts"),
+        pytest.param(("A", "Stranger", "Instruct"), None, True, id="a stranger that talks"),
         pytest.param(("a stranger",), None, None, id="unknown"),
     ],
 )
@@ -68,9 +69,15 @@ def test_the_tokens_of_a_model_that_is_not_asked_by_them_are_kept_from_text() ->
     assert guard.search("x <PRE>")
 
 
+def test_an_instruct_model_completes_nothing_though_its_file_has_no_template() -> None:
+    with pytest.raises(RoleError, match="has no infill tokens and is made to talk"):
+        format_of(_named("Stranger-7B-Instruct", control_ids={}))
+    assert not format_of(_named("Stranger-7B", control_ids={})).infills
+
+
 def test_the_refusal_says_how_to_overrule_it() -> None:
     chatty = _named("codellama-34b-instruct", chat_template="{{ messages }}")
-    with pytest.raises(RoleError, match="or set engine.infill to on"):
+    with pytest.raises(RoleError, match=r"or set engine\.infill to on"):
         format_of(chatty)
     assert format_of(replace(chatty, infill="on")).infills
     with pytest.raises(RoleError, match=r"base\.$"):

@@ -109,7 +109,7 @@ def test_quantizations_are_called_as_llama_cpp_calls_them() -> None:
     assert all(_QUANTIZATIONS[kind] == name for kind, name in known.items() if kind <= 32)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="sparse files, and ru_maxrss in KiB")
+@pytest.mark.skipif(sys.platform != "linux", reason="sparse files, and /proc")
 def test_ten_gigabytes_take_less_than_100_mb(tmp_path: Path) -> None:
     """A vocabulary as large as Gemma's, with merges, and a tensor that is no bytes on the disk."""
     path, n_tokens = tmp_path / "large.gguf", 262_144
@@ -143,9 +143,10 @@ def test_ten_gigabytes_take_less_than_100_mb(tmp_path: Path) -> None:
         file.truncate(10 << 30)
     # What the imports take is not counted: the same on a file of a few kilobytes.
     program = (
-        "import resource, sys\nfrom click.testing import CliRunner\n"
+        "import sys\nfrom pathlib import Path\nfrom click.testing import CliRunner\n"
         "from midfill_server.cli import cli\n"
-        "used = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        # Not ru_maxrss, which a process has of the one that started it.
+        "def used(): return int(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])\n"
         "def info(path): return CliRunner().invoke(cli, ['models', 'info', path]).output\n"
         "info(sys.argv[1])\nbefore = used()\nprint(info(sys.argv[2]))\n"
         "print((used() - before) // 1024)"
@@ -160,4 +161,4 @@ def test_ten_gigabytes_take_less_than_100_mb(tmp_path: Path) -> None:
     *said, used_mib = done.stdout.split("\n")[:-1]
     assert "10.0 GiB of weights" in said[0]
     assert "has <PRE>, <SUF>, <MID>, <EOT>" in done.stdout
-    assert int(used_mib) < 100
+    assert int(used_mib) < 20  # 100 are allowed; the vocabulary as a whole takes 24.
