@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -40,11 +40,7 @@ class Training:
 
 def training_of(model: ModelInfo) -> Training:
     """What is known of a model's training."""
-    names = " ".join(dict.fromkeys(map(_spelled, (model.name, *model.names))))
-    data: Mapping[str, Any] = next((one for one in _data()["model"] if _fits(one, names)), {})
-    known = {key: value for key, value in data.items() if key not in ("all", "none")}
-    training = Training(**{**_data()["instead"], **known})
-    return _told(model, training)
+    return _told(model, _known((model.name, *model.names)))
 
 
 def is_made_to_talk(model: ModelInfo) -> bool:
@@ -70,6 +66,15 @@ def cannot_talk(model: ModelInfo, why: str) -> str:
         f"{model.name} {why}, so it cannot explain or edit; name an instruct model in instruct.model, "
         f"such as {training_of(model).explains}."
     )
+
+
+@lru_cache(maxsize=16)
+def _known(names: tuple[str, ...]) -> Training:
+    """By names alone. Kept, because every completion asks."""
+    spelled = " ".join(dict.fromkeys(map(_spelled, names)))
+    data: Mapping[str, Any] = next((one for one in _data()["model"] if _fits(one, spelled)), {})
+    known = {key: value for key, value in data.items() if key not in ("all", "none")}
+    return Training(**{**_data()["instead"], **known})
 
 
 def _told(model: ModelInfo, training: Training) -> Training:

@@ -172,6 +172,9 @@ class Resident:
             rested = self._n_users == 0
         try:
             tested = await test(engine)
+        except EngineGone:
+            self._testing = None  # When it is loaded again.
+            return
         except Exception as error:  # Whatever it is, the model is used as before.
             _log.warning("The self-test of %s failed: %s", self.path, type(error).__name__)
             return

@@ -12,6 +12,7 @@ from midfill.engine import Engine, ModelInfo, Sampling
 from midfill.engines.fake import FakeEngine
 from midfill.engines.resident import Resident
 from midfill.errors import EngineGone, ModelError
+from midfill.selftest import SelfTest
 
 PATIENCE_S = 30.0
 
@@ -123,3 +124,60 @@ async def test_tells_how_much_is_loaded() -> None:
     await asking
     assert resident.loading() is None
     await resident.close()
+
+
+async def test_tried_once_when_nobody_wants_it() -> None:
+    opener, tried = Opener(), list[int]()
+
+    async def test(engine: Engine) -> SelfTest:
+        tried.append(len(opener.engines[-1].requests))
+        return SelfTest(("all",), ("Bad.",))
+
+    resident = Resident(opener, idle_s=0.05, test=test, test_after_s=0.01)
+    # Six characters in two pieces, each of which takes longer than the rest before the test.
+    assert await said(resident) == "answer"
+    assert not tried
+    await until(lambda: resident.tested)
+    assert resident.tested == SelfTest(("all",), ("Bad.",))
+    await until(lambda: not resident.loaded)
+    assert await said(resident) == "answer"
+    await asyncio.sleep(0.05)
+    assert tried == [1]
+    await resident.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "n_tries"),
+    [
+        pytest.param(ValueError("x"), 1, id="a defect of ours"),
+        pytest.param(EngineGone("x"), 2, id="it went meanwhile"),
+    ],
+)
+async def test_a_test_that_fails_takes_nothing_away(error: Exception, n_tries: int) -> None:
+    opener, tried = Opener(), list[bool]()
+
+    async def test(engine: Engine) -> SelfTest:
+        tried.append(True)
+        raise error
+
+    resident = Resident(opener, idle_s=0.03, test=test, test_after_s=0.001)
+    for n_most in (1, n_tries):
+        assert await said(resident) == "answer"
+        await until(lambda n_most=n_most: not resident.loaded and len(tried) == n_most)  # type: ignore[misc]
+    assert resident.tested is None
+    await resident.close()
+
+
+async def test_closed_in_the_middle_of_a_test() -> None:
+    begun = asyncio.Event()
+
+    async def test(engine: Engine) -> SelfTest:
+        begun.set()
+        await asyncio.sleep(PATIENCE_S)
+        return SelfTest()
+
+    resident = Resident(Opener(), test=test, test_after_s=0)
+    await resident.info()
+    await begun.wait()
+    await resident.close()
+    assert resident.tested is None
