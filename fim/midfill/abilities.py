@@ -52,16 +52,20 @@ class Abilities:
     """In which the prompt of a completion may be, the usual one first."""
     family: str = ""
     """Of `formats.toml`; empty for a model that does not complete."""
+    python: bool = False
+    """Whether it was tuned for Python."""
     refusals: tuple[str, ...] = ()
     """For each role that it does not serve one sentence, which names a model that does."""
 
     @property
     def roles(self) -> tuple[Role, ...]:
-        """What it can be set to: `completion` in `engine.model`, `instruct` in `instruct.model`."""
+        """What it can be set to: `completion` in `engine.model`, `instruct` in `instruct.model`, `python` in
+        `engine.pythonModel`."""
         completes = self.infill.has or self.prefix.has
         served: tuple[tuple[Role, bool], ...] = (
             ("completion", completes),
             ("instruct", self.chat.has),
+            ("python", self.prefix.has and self.python),
         )
         return tuple(role for role, serves in served if serves)
 
@@ -87,6 +91,7 @@ def abilities_of(
         licence=_licence(licence, listed),
         orders=tuple(form.orders) if form else (),
         family=form.family if form else "",
+        python=training_of(model).python,
         refusals=refusals,
     )
 

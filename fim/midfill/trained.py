@@ -30,6 +30,8 @@ class Training:
     infill: bool | None = None
     talks: bool | None = None
     thinks: bool | None = None
+    python: bool = False
+    """Whether it was tuned for Python."""
     why: str = ""
     """The rest of a sentence that begins with the model's name; empty where nothing is known."""
     completes: str = ""

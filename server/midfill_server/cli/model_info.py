@@ -15,7 +15,11 @@ from midfill.engines.gguf_info import FileInfo, file_info
 from midfill.engines.model_files import located
 from midfill_server.model_list import listed_as
 
-_ROLES = {"completion": "engine.model", "instruct": "instruct.model"}
+_ROLES = {
+    "completion": "engine.model",
+    "instruct": "instruct.model",
+    "python": "engine.pythonModel",
+}
 _GIB = 2**30
 
 
@@ -58,11 +62,12 @@ def report(found: FileInfo) -> dict[str, Any]:
 
 def lines(found: FileInfo) -> Iterator[str]:
     """The same for a person."""
-    of_file = (found.architecture, found.quantization, f"{found.n_layers} layers")
+    of_file = (found.architecture, found.quantization, _layers(found.n_layers))
     weights = f"{_gib(found.weights_bytes)} of weights"
     yield f"{found.model.name}: {', '.join(filter(None, (*of_file, weights)))}"
     for name, ability in _rows(found):
-        what = ability.what or "yes" if ability.has else "no"
+        unknown = "unknown" if name in ("context", "licence") else "no"
+        what = ability.what if ability.has else unknown
         yield f"  {name:<9} {what} ({ability.why})"
     memory = ", ".join(f"{n_ctx}: {_gib(taken)}" for n_ctx, taken in found.memory.items())
     yield f"  {'memory':<9} by tokens of context {memory} (weights, cache in f16, buffers)"
@@ -81,6 +86,10 @@ def _rows(found: FileInfo) -> list[tuple[str, Ability]]:
         ("context", able.context),
         ("licence", able.licence),
     ]
+
+
+def _layers(n_layers: int) -> str:
+    return f"{n_layers} layer{'s' * (n_layers != 1)}"
 
 
 def _gib(n_bytes: float) -> str:

@@ -136,6 +136,7 @@ CODE_LLAMA_SPM = "<s>▁<PRE>▁<SUF>return▁<MID> def"
 INSTRUCT = "Code Llama 7B or 13B Instruct"
 BASE = "Code Llama 7B or 13B base"
 BOTH, COMPLETES, TALKS = ("completion", "instruct"), ("completion",), ("instruct",)
+FOR_PYTHON = ("completion", "python")
 QWEN_PSM = "<|fim_prefix|>def<|fim_suffix|>return<|fim_middle|>"
 QWEN_CHAT = "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
 
@@ -158,11 +159,11 @@ ROWS = (
     # base or tuned for Python, without infilling: also where the vocabulary has the tokens
     Row("codellama-34b", "llama2", COMPLETES, "plain", "<s> def", refused=INSTRUCT),
     Row("CodeLlama-34b-hf.Q4_0", "codellama", COMPLETES, "plain", "<s> def", INST, refused=INSTRUCT),
-    Row("codellama-7b-python", "llama2", COMPLETES, "plain", "<s> def", refused=INSTRUCT),
-    Row("codellama-13b-python.Q5_K_M", "codellama", COMPLETES, "plain", "<s> def", refused=INSTRUCT),
-    Row("model", "codellama", COMPLETES, "plain", "<s> def", refused=INSTRUCT,
+    Row("codellama-7b-python", "llama2", FOR_PYTHON, "plain", "<s> def", refused=INSTRUCT),
+    Row("codellama-13b-python.Q5_K_M", "codellama", FOR_PYTHON, "plain", "<s> def", refused=INSTRUCT),
+    Row("model", "codellama", FOR_PYTHON, "plain", "<s> def", refused=INSTRUCT,
         metadata={"general.name": "CodeLlama 34b Python Hf"}),
-    Row("ggml-model", "codellama", COMPLETES, "plain", "<s> def",
+    Row("ggml-model", "codellama", FOR_PYTHON, "plain", "<s> def",
         metadata={"general.name": "LLaMA v2", "general.basename": "CodeLlama", "general.finetune": "Python",
                   "general.size_label": "7B"}),
     Row("llama-2-7b", "llama2", COMPLETES, "plain", "<s> def", refused=INSTRUCT),
