@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -17,6 +18,12 @@ import pytest
 from gguf_models import chain_model, tiny_model
 from lsp_client import URI, LspClient
 from marks import caret
+from midfill.engine import Engine, Role, Sampling
+from midfill.engines.fake import FakeEngine
+from midfill.errors import EngineGone
+from midfill.settings import EngineSettings, Settings
+from midfill.text import Document
+from midfill_server.session import Session
 
 pytestmark = pytest.mark.model
 
@@ -253,3 +260,35 @@ def _loaded(state_dir: Path, model: str) -> None:
                     return
         time.sleep(0.1)
     raise TimeoutError
+
+
+async def test_with_other_settings_the_model_for_python_goes_too() -> None:
+    opened: list[FakeEngine] = []
+
+    def opens(settings: Settings, role: Role) -> Engine:
+        opened.append(FakeEngine(role))
+        return opened[-1]
+
+    first = Settings(EngineSettings(python_model="fake:1"))
+    session = Session(opens, first)
+    session.open(Document.of("x =", "python", uri=URI, version=1))
+
+    def python() -> Engine | None:
+        snapshot = session.snapshot(URI)
+        assert snapshot is not None
+        return snapshot.python
+
+    assert python() is None, "nobody waits for it"
+    assert await session.warm_up_python() == ""
+    engine = python()
+    assert engine is opened[-1]
+    session.use(Settings(EngineSettings(python_model="fake:2")))
+    assert python() is None
+    await session.warm_up_python()
+    assert python() not in (None, engine)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    with pytest.raises(EngineGone):
+        async for _ in opened[1].generate([1], Sampling(1)):
+            pass
+    await session.end()
