@@ -337,9 +337,10 @@ async def _why_not_instruct(settings: Settings) -> str:
     # Imported here, as `initialize` needs none of it.
     from midfill.abilities import chat_refusal  # noqa: PLC0415
     from midfill.engines.gguf_info import read_model  # noqa: PLC0415
+    from midfill.engines.model_files import located  # noqa: PLC0415
 
     def read() -> str:
-        return chat_refusal(read_model(Path(file).expanduser()))
+        return chat_refusal(read_model(Path(located(file))))
 
     try:
         return await asyncio.to_thread(read)
