@@ -1,7 +1,7 @@
 """Write the editor's settings into `package.json`, from the server's own: `python clients/vscode/generate.py`.
 
 Only the generated parts are replaced: `contributes.configuration`, the settings that an untrusted workspace may not
-make, and the version. The rest of the file is written by hand.
+make, which are all, and the version. The rest of the file is written by hand.
 """
 
 from __future__ import annotations
@@ -54,10 +54,7 @@ def generated(manifest: str) -> str:
     content["version"] = __version__
     content["contributes"]["configuration"] = configuration
     content["capabilities"]["untrustedWorkspaces"]["restrictedConfigurations"] = [
-        name
-        for part in configuration
-        for name, schema in part["properties"].items()
-        if schema["scope"] == "machine"
+        name for part in configuration for name in part["properties"]
     ]
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
