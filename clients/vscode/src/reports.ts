@@ -40,7 +40,7 @@ export interface Counts {
   readonly ms: Readonly<Record<string, number | null>>;
 }
 
-/** Counts side by side, such as those of this window and of all so far, as a Markdown table. */
+/** Counts side by side, such as those of this window and of all so far, as a Markdown table that can be read as it stands, too. */
 export function statisticsText(columns: Readonly<Record<string, Counts>>): string {
   const rows: readonly [string, (counts: Counts) => string][] = [
     ["Offered", ({ offered }) => offered.toLocaleString("en")],
@@ -52,13 +52,13 @@ export function statisticsText(columns: Readonly<Record<string, Counts>>): strin
     ["Answered from", (counts) => sources(counts.answered_from)],
     ["Prompt tokens reused", (counts) => percent(counts.tokens_reused)],
   ];
-  const names = Object.keys(columns);
-  const all = Object.values(columns);
-  const lines = [
-    ["", ...names],
-    ["---", ...names.map(() => "---:")],
-    ...rows.map(([title, told]) => [title, ...all.map(told)]),
-  ].map((cells) => `| ${cells.join(" | ")} |`);
+  const table = [["", ...Object.keys(columns)], ...rows.map(([title, told]) => [title, ...Object.values(columns).map(told)])];
+  const widths = (table[0] ?? []).map((_, idx) => Math.max(3, ...table.map((cells) => cells[idx]?.length ?? 0)));
+  const padded = table.map((cells) =>
+    cells.map((cell, idx) => (idx === 0 ? cell.padEnd(widths[idx] ?? 0) : cell.padStart(widths[idx] ?? 0))),
+  );
+  padded.splice(1, 0, widths.map((width, idx) => "-".repeat(width - Math.sign(idx)) + (idx === 0 ? "" : ":")));
+  const lines = padded.map((cells) => `| ${cells.join(" | ")} |`);
   return `# Midfill\n\n${lines.join("\n")}\n\nThese counts stay on this machine. Windows add theirs to the total when they close.\n`;
 }
 
