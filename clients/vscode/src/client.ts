@@ -36,8 +36,12 @@ export class Client implements vscode.Disposable {
   private restartIsQueued = false;
   private crashes: number[] = [];
   private readonly heard = new Map<string, Heard>();
+  private readonly toldSettings = new vscode.EventEmitter<void>();
   private readonly python: SelectedPython;
   private readonly subscriptions: vscode.Disposable[];
+
+  /** The server has been told the settings, new ones perhaps. */
+  readonly onDidTellSettings = this.toldSettings.event;
 
   constructor(
     private readonly log: vscode.LogOutputChannel,
@@ -121,6 +125,7 @@ export class Client implements vscode.Disposable {
 
   dispose(): void {
     this.python.dispose();
+    this.toldSettings.dispose();
     for (const subscription of this.subscriptions) {
       subscription.dispose();
     }
@@ -172,7 +177,9 @@ export class Client implements vscode.Disposable {
   }
 
   private connect(child: ChildProcessWithoutNullStreams): Connection {
-    const client = new Connection(child, this.log);
+    const client = new Connection(child, this.log, () => {
+      this.toldSettings.fire();
+    });
     // What a server says that is being stopped is of no use any more.
     const hear = (heard: Heard) => (params: unknown) => {
       if (client === this.client) {

@@ -4,6 +4,7 @@ import type { ChildProcessWithoutNullStreams } from "node:child_process";
 import * as vscode from "vscode";
 import {
   CloseAction,
+  type ConfigurationParams,
   ErrorAction,
   ExecuteCommandRequest,
   LanguageClient,
@@ -23,11 +24,12 @@ export const OWN_SETTINGS = "server.";
 const EXPERIMENTAL = { midfill: { status: true, explanation: true, instruction: true } };
 
 export class Connection extends LanguageClient {
-  constructor(child: ChildProcessWithoutNullStreams, log: vscode.LogOutputChannel) {
+  /** `told` is called each time that the server has been told the settings. */
+  constructor(child: ChildProcessWithoutNullStreams, log: vscode.LogOutputChannel, told: () => void) {
     super("midfill", "Midfill", () => Promise.resolve(child), {
       documentSelector: [...DOCUMENTS],
       outputChannel: log,
-      middleware: MIDDLEWARE,
+      middleware: { ...MIDDLEWARE, workspace: { configuration: (params) => settingsAskedFor(params, told) } },
       initializationFailedHandler: () => false,
       // The library's own handler restarts at once, which could overlap with a restart of ours.
       errorHandler: {
@@ -83,10 +85,13 @@ const MIDDLEWARE: Middleware = {
     return actions;
   },
   resolveCodeAction: (action) => action,
-  workspace: {
-    configuration: ({ items }) => items.map(({ section }) => (section === "midfill" ? settingsThatAreSet() : null)),
-  },
 };
+
+function settingsAskedFor({ items }: ConfigurationParams, told: () => void): unknown[] {
+  // What is sent after this answer is heard by a server that has it.
+  setTimeout(told);
+  return items.map(({ section }) => (section === "midfill" ? settingsThatAreSet() : null));
+}
 
 /** What somebody has set. The rest is left to the server, whose defaults may be another version's or a project's. */
 function settingsThatAreSet(): object {

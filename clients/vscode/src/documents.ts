@@ -14,7 +14,7 @@ export class Documents implements vscode.TextDocumentContentProvider, vscode.Dis
     return this.texts.get(uri.path) ?? "";
   }
 
-  /** Show a text under a name, such as `Statistics.md`, in the place of what was shown under it before. */
+  /** Show a text under a name, such as `Statistics.txt`, in the place of what was shown under it before. */
   async show(name: string, text: string): Promise<void> {
     const uri = vscode.Uri.from({ scheme: SCHEME, path: `/${name}` });
     this.texts.set(uri.path, text);

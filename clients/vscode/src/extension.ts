@@ -9,7 +9,7 @@ import { speaks, toggled } from "./languages";
 import { menuItems, SNOOZES, type Status } from "./menu";
 import { Models } from "./models";
 import { isPlace } from "./place";
-import { run } from "./process";
+import { endAllThatRuns, run } from "./process";
 import { Proposals } from "./proposals";
 import { type Counts, type PromptReport, promptText, statisticsText } from "./reports";
 import { shellCommand, Trouble } from "./server";
@@ -65,7 +65,7 @@ export function activate(context: vscode.ExtensionContext): Api {
       const all = await run(await commandOf(["stats", "--json"]));
       const total = all.code === 0 ? (JSON.parse(all.out) as { completions: Counts }).completions : undefined;
       const columns = { "This window": here.statistics, ...(total && { "All so far": total }) };
-      await documents.show("Statistics.md", statisticsText(columns));
+      await documents.show("Statistics.txt", statisticsText(columns));
     },
     doctor: () => doctor(commandOf, documents),
     chooseModel: (name, file) => models.choose(name, file),
@@ -118,6 +118,7 @@ export function activate(context: vscode.ExtensionContext): Api {
     view,
     proposals,
     vscode.window.onDidChangeActiveTextEditor(refresh),
+    server.onDidTellSettings(refresh),
   );
   // Not awaited: the editor waits for extensions that are slow to start.
   void server.restart().then(() => offerToInstall(status.current, context));
@@ -144,6 +145,7 @@ export function activate(context: vscode.ExtensionContext): Api {
 }
 
 export function deactivate(): Promise<void> | undefined {
+  endAllThatRuns();
   return client?.stop();
 }
 

@@ -43,10 +43,9 @@ export function installSteps(
   }
   const paths = platform === "win32" ? win32 : posix;
   const own = paths.join(scriptsOf(folder, platform), platform === "win32" ? "python.exe" : "python");
-  const pip = [own, "-I", "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--progress-bar", "off"];
   return [
     { title: "Making an environment", command: [python, "-I", "-m", "venv", "--clear", folder] },
-    { title: "Installing (the engine is built once, which takes some minutes)", command: [...pip, "--upgrade", asked] },
+    { title: "Installing (the engine is built once, which takes some minutes)", command: [own, "-I", "-m", "pip", "install", "--upgrade", asked] },
   ];
 }
 

@@ -19,6 +19,18 @@ export interface How {
   readonly line?: (line: string) => void;
 }
 
+/** Plain lines in UTF-8, as they come, and no question that nobody would see. */
+const PLAIN = {
+  PYTHONIOENCODING: "utf-8",
+  PYTHONUNBUFFERED: "1",
+  NO_COLOR: "1",
+  PIP_DISABLE_PIP_VERSION_CHECK: "1",
+  PIP_NO_INPUT: "1",
+  PIP_PROGRESS_BAR: "off",
+};
+
+const running = new Set<number>();
+
 /** Run a command to its end. A cancelled one is ended with all that it has started.
  *
  * @throws what the system says where it cannot be started
@@ -30,8 +42,11 @@ export async function run([file, ...args]: readonly string[], { cwd, token, line
     stdio: ["ignore", "pipe", "pipe"],
     // A group of its own can be ended as a whole.
     detached: process.platform !== "win32",
-    env: { ...process.env, PYTHONIOENCODING: "utf-8", PYTHONUNBUFFERED: "1", NO_COLOR: "1" },
+    env: { ...process.env, ...PLAIN },
   });
+  if (child.pid !== undefined) {
+    running.add(child.pid);
+  }
   const out: string[] = [];
   const all: string[] = [];
   for (const stream of [child.stdout, child.stderr]) {
@@ -45,20 +60,26 @@ export async function run([file, ...args]: readonly string[], { cwd, token, line
     });
   }
   const cancelled = token?.onCancellationRequested(() => {
-    endAll(child.pid);
+    if (child.pid !== undefined) {
+      endGroup(child.pid);
+    }
   });
   try {
     const [code] = (await once(child, "close")) as [number | null];
     return { code, out: out.join("\n"), all: all.join("\n") };
   } finally {
     cancelled?.dispose();
+    running.delete(child.pid ?? 0);
   }
 }
 
-function endAll(pid: number | undefined): void {
-  if (pid === undefined) {
-    return;
-  }
+/** End all that still runs: nobody is there any more to look at it. */
+export function endAllThatRuns(): void {
+  running.forEach(endGroup);
+}
+
+/** End a command with all that it has started. */
+function endGroup(pid: number): void {
   if (process.platform === "win32") {
     spawn("taskkill", ["/pid", String(pid), "/t", "/f"], { windowsHide: true, stdio: "ignore" });
     return;

@@ -40,7 +40,7 @@ export interface Counts {
   readonly ms: Readonly<Record<string, number | null>>;
 }
 
-/** Counts side by side, such as those of this window and of all so far, as a Markdown table that can be read as it stands, too. */
+/** Counts side by side, such as those of this window and of all so far, in columns. */
 export function statisticsText(columns: Readonly<Record<string, Counts>>): string {
   const rows: readonly [string, (counts: Counts) => string][] = [
     ["Offered", ({ offered }) => offered.toLocaleString("en")],
@@ -53,13 +53,11 @@ export function statisticsText(columns: Readonly<Record<string, Counts>>): strin
     ["Prompt tokens reused", (counts) => percent(counts.tokens_reused)],
   ];
   const table = [["", ...Object.keys(columns)], ...rows.map(([title, told]) => [title, ...Object.values(columns).map(told)])];
-  const widths = (table[0] ?? []).map((_, idx) => Math.max(3, ...table.map((cells) => cells[idx]?.length ?? 0)));
-  const padded = table.map((cells) =>
-    cells.map((cell, idx) => (idx === 0 ? cell.padEnd(widths[idx] ?? 0) : cell.padStart(widths[idx] ?? 0))),
+  const widths = (table[0] ?? []).map((_, idx) => Math.max(...table.map((cells) => cells[idx]?.length ?? 0)));
+  const lines = table.map((cells) =>
+    cells.map((cell, idx) => (idx === 0 ? cell.padEnd(widths[idx] ?? 0) : cell.padStart(widths[idx] ?? 0))).join("   "),
   );
-  padded.splice(1, 0, widths.map((width, idx) => "-".repeat(width - Math.sign(idx)) + (idx === 0 ? "" : ":")));
-  const lines = padded.map((cells) => `| ${cells.join(" | ")} |`);
-  return `# Midfill\n\n${lines.join("\n")}\n\nThese counts stay on this machine. Windows add theirs to the total when they close.\n`;
+  return `${lines.join("\n")}\n\nThese counts stay on this machine. Windows add theirs to the total when they close.\n`;
 }
 
 function sources(counts: Readonly<Record<string, number>>): string {
