@@ -5,19 +5,24 @@ export interface ModelFile {
   readonly file: string;
   readonly quantization: string;
   readonly size_bytes: number;
-  /** Whether it fits into this machine's memory; null where that is not known. */
-  readonly fits: boolean | null;
+  readonly size_is_exact: boolean;
+  /** Whether it fits into this machine's memory, and where it would run then: `gpu`, `gpu and cpu`, `cpu`. */
+  readonly fits: boolean;
+  readonly where: string;
   readonly installed: boolean;
   /** Where it is, if it is installed. */
   readonly path: string | null;
+  /** How it is known that it can be fetched; empty where it is not, and `pull` refuses it. */
+  readonly confirmed: string;
 }
 
 export interface Model {
   readonly name: string;
   readonly title: string;
-  /** `completion`, `instruct`, or both. */
+  /** `completion`, `instruct`, or both; none for a file that the catalogue does not know. */
   readonly roles: readonly string[];
   readonly licence: string;
+  readonly note: string;
   readonly files: readonly ModelFile[];
 }
 
@@ -38,46 +43,47 @@ export function modelsFrom(json: string): readonly Model[] {
   return told as readonly Model[];
 }
 
-/** Names of files or models that `midfill models recommend --json` has printed, the best first; any object or list that
- * names a `name` or a `file`. */
+/** Names of the files that `midfill models recommend --json` has printed. */
 export function recommendedFrom(json: string): ReadonlySet<string> {
   const told = parsed(json);
-  const all: readonly unknown[] = Array.isArray(told) ? told : [told];
+  const all: readonly unknown[] = typeof told === "object" && told !== null ? Object.values(told) : [];
   return new Set(
     all.flatMap((each) =>
-      typeof each === "object" && each !== null
-        ? Object.entries(each)
-            .filter(([key, value]) => (key === "file" || key === "name") && typeof value === "string")
-            .map(([, value]) => value as string)
-        : [],
+      typeof each === "object" && each !== null && "file" in each && typeof each.file === "string" ? [each.file] : [],
     ),
   );
 }
 
-/** Entries for models of a role: recommended ones first, then what fits, then what is there already; the rest as listed. */
+/** Entries for models of a role: recommended ones first, then what is here already, then what fits; the rest as listed.
+ * What cannot be fetched is left out. */
 export function entries(models: readonly Model[], role: string, recommended: ReadonlySet<string>): readonly Entry[] {
   const all = models
-    .filter(({ roles }) => roles.includes(role))
-    .flatMap((model) => model.files.map((file) => entry(model, file, recommended)));
+    .filter(({ roles }) => roles.length === 0 || roles.includes(role))
+    .flatMap((model) =>
+      model.files
+        .filter(({ installed, confirmed }) => installed || confirmed !== "")
+        .map((file) => entry(model, file, recommended)),
+    );
   const rank = ({ file }: Entry) =>
-    (recommended.has(file.file) ? 0 : 4) + (file.fits === false ? 2 : 0) + (file.installed ? 0 : 1);
+    (recommended.has(file.file) ? 0 : 4) + (file.fits ? 0 : 2) + (file.installed ? 0 : 1);
   return all.sort((one, other) => rank(one) - rank(other));
 }
 
 function entry(model: Model, file: ModelFile, recommended: ReadonlySet<string>): Entry {
-  const marks = [
-    file.installed ? "$(check) on this machine" : `$(cloud-download) ${size(file.size_bytes)}`,
-    ...(recommended.has(file.file) ? ["$(star) recommended here"] : []),
+  const bytes = `${file.size_is_exact ? "" : "about "}${size(file.size_bytes)}`;
+  const fits = file.fits ? "fits into this machine's memory" : "$(warning) does not fit into this machine's memory";
+  const facts = [
+    file.where === "" ? fits : `${fits}, runs on the ${file.where.toUpperCase().replace(" AND ", " and ")}`,
+    ...(model.licence === "" ? [] : [`licence: ${model.licence}`]),
+    ...(model.note === "" ? [] : [model.note]),
   ];
-  const fits = file.fits === true ? "fits" : "$(warning) does not fit";
   return {
     label: `${model.title} ${file.quantization}`.trim(),
-    description: marks.join(" · "),
-    detail: [
-      ...(file.fits === null ? [] : [`${fits} into this machine's memory`]),
-      ...(file.installed ? [size(file.size_bytes)] : []),
-      `licence: ${model.licence}`,
+    description: [
+      `${file.installed ? "$(check) on this machine," : "$(cloud-download)"} ${bytes}`,
+      ...(recommended.has(file.file) ? ["$(star) recommended here"] : []),
     ].join(" · "),
+    detail: facts.join(" · "),
     model,
     file,
   };

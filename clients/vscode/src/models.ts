@@ -1,6 +1,6 @@
 // Choosing a model from the server's catalogue, and having it fetched.
 import * as vscode from "vscode";
-import { type Entry, entries, type Model, modelsFrom, pulledFrom, recommendedFrom, size } from "./catalogue";
+import { type Entry, entries, type Model, type ModelFile, modelsFrom, pulledFrom, recommendedFrom, size } from "./catalogue";
 import { lastLines } from "./install";
 import { type Done, run } from "./process";
 import { Trouble } from "./server";
@@ -88,16 +88,15 @@ export class Models {
   }
 
   private async take(role: Role, { model, file, label }: Entry): Promise<void> {
-    const path = file.installed && file.path !== null ? file.path : await this.pull(model, file.file, label);
+    const path = file.installed && file.path !== null ? file.path : await this.pull(model, file, label);
     if (path !== undefined) {
       await set(role, path);
     }
   }
 
   /** Fetch a file of a model, and where it is then; undefined if the person has cancelled it. */
-  private async pull(model: Model, file: string, label: string): Promise<string | undefined> {
-    const one = model.files.length > 1 ? ["--file", file] : [];
-    const command = await this.commandOf(["models", "pull", model.name, ...one, "--json"]);
+  private async pull(model: Model, file: ModelFile, label: string): Promise<string | undefined> {
+    const command = await this.commandOf(["models", "pull", model.name, "--quantization", file.quantization, "--json"]);
     const options = { location: vscode.ProgressLocation.Notification, title: `Midfill: ${label}`, cancellable: true };
     return vscode.window.withProgress(options, async (progress, token) => {
       let path: string | undefined;
