@@ -56,7 +56,6 @@ export function activate(context: vscode.ExtensionContext): Api {
     snooze: (minutes) => snooze(server, minutes),
     accepted: async (name) => {
       lastAccepted = String(name);
-      void vscode.commands.executeCommand("setContext", "midfill.completed", true);
       await server.execute("midfill.accepted", name);
     },
     showPrompt: () => showPrompt(server, documents),
@@ -79,8 +78,12 @@ export function activate(context: vscode.ExtensionContext): Api {
       log.show();
     },
     menu: () => showMenu(status.current),
-    walkthrough: () =>
-      vscode.commands.executeCommand("workbench.action.openWalkthrough", `${context.extension.id}#start`, false),
+    walkthrough: async () => {
+      await vscode.commands.executeCommand("workbench.action.openWalkthrough", `${context.extension.id}#start`, false);
+      // Its steps hear of what changes while it is there.
+      await tellConnected(false);
+      await tellConnected(status.current.state === "ready");
+    },
   };
   for (const [name, perform] of Object.entries(commands)) {
     const telling = async (...args: unknown[]) => {
@@ -102,7 +105,7 @@ export function activate(context: vscode.ExtensionContext): Api {
       status.onDidChange((now) => {
         if (now.state === "ready") {
           resolve();
-          void vscode.commands.executeCommand("setContext", "midfill.connected", true);
+          void tellConnected(true);
         }
         if (now.state !== "working") {
           refresh();
@@ -147,6 +150,10 @@ export function activate(context: vscode.ExtensionContext): Api {
 export function deactivate(): Promise<void> | undefined {
   endAllThatRuns();
   return client?.stop();
+}
+
+function tellConnected(connected: boolean): Thenable<unknown> {
+  return vscode.commands.executeCommand("setContext", "midfill.connected", connected);
 }
 
 /** Change a setting where it was last made: in the workspace if its settings say so, else for the user. */

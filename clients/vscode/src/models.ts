@@ -24,23 +24,12 @@ export class Models {
 
   /** Ask what for and which, unless that is named, fetch it if it is not here, and set it. */
   async choose(name?: unknown, file?: unknown): Promise<void> {
-    const found = await vscode.window.withProgress(
-      { location: vscode.ProgressLocation.Window, title: "Midfill: reading the list of models" },
-      () => this.list(),
-    );
-    const { models, recommended } = found;
     if (typeof name === "string") {
-      const entry = models
-        .flatMap((model) => ROLES.flatMap((role) => entries([model], role.role, recommended).map((each) => ({ role, each }))))
-        .find(({ each }) => each.model.name === name && (typeof file !== "string" || each.file.file === file));
-      if (entry === undefined) {
-        throw new Trouble(`No model is called ${name}.`);
-      }
-      await this.take(entry.role, entry.each);
+      await this.chooseNamed(name, file);
       return;
     }
     const role = await vscode.window.showQuickPick([...ROLES], { title: "Midfill: a model for what?" });
-    const chosen = role && (await this.pick(role, models, recommended));
+    const chosen = role && (await this.pick(role));
     if (role === undefined || chosen === undefined) {
       return;
     }
@@ -57,23 +46,47 @@ export class Models {
     }
   }
 
-  private pick(role: Role, models: readonly Model[], recommended: ReadonlySet<string>): Thenable<Choice | undefined> {
+  private async chooseNamed(name: string, file: unknown): Promise<void> {
+    const { models, recommended } = await this.list();
+    for (const role of ROLES) {
+      const entry = entries(models, role.role, recommended).find(
+        (each) => each.model.name === name && (typeof file !== "string" || each.file.file === file),
+      );
+      if (entry !== undefined) {
+        await this.take(role, entry);
+        return;
+      }
+    }
+    throw new Trouble(`No model is called ${name}.`);
+  }
+
+  /** Ask which; the list opens at once, and is filled when Midfill has looked at this machine. */
+  private async pick(role: Role): Promise<Choice | undefined> {
     const none =
       role.role === "completion"
         ? { label: "$(circle-outline) The small model that comes along", detail: "needs no download and little memory" }
         : { label: "$(circle-slash) None", detail: "explanations then tell what the code itself says" };
-    const choices: Choice[] = [
+    const choices = this.list().then(({ models, recommended }): Choice[] => [
       ...entries(models, role.role, recommended).map((entry) => ({ ...entry, entry })),
       { label: "", kind: vscode.QuickPickItemKind.Separator },
       { ...none, value: "" },
       { label: "$(folder-opened) A file…", detail: "a GGUF file that is on this machine already", browse: true },
-    ];
-    return vscode.window.showQuickPick(choices, {
+    ]);
+    const options = {
       title: `Midfill: a model ${role.role === "completion" ? "for completion" : "for explanations and changes"}`,
       matchOnDescription: true,
       matchOnDetail: true,
       placeHolder: "What is not on this machine is downloaded first",
-    });
+    };
+    const closed = new vscode.CancellationTokenSource();
+    const picked = vscode.window.showQuickPick(choices, options, closed.token);
+    try {
+      await choices;
+    } catch (error) {
+      closed.cancel();
+      throw error;
+    }
+    return picked;
   }
 
   private async list(): Promise<{ models: readonly Model[]; recommended: ReadonlySet<string> }> {
