@@ -78,12 +78,8 @@ export function activate(context: vscode.ExtensionContext): Api {
       log.show();
     },
     menu: () => showMenu(status.current),
-    walkthrough: async () => {
-      await vscode.commands.executeCommand("workbench.action.openWalkthrough", `${context.extension.id}#start`, false);
-      // Its steps hear of what changes while it is there.
-      await tellConnected(false);
-      await tellConnected(status.current.state === "ready");
-    },
+    walkthrough: () =>
+      vscode.commands.executeCommand("workbench.action.openWalkthrough", `${context.extension.id}#start`, false),
   };
   for (const [name, perform] of Object.entries(commands)) {
     const telling = async (...args: unknown[]) => {
@@ -105,7 +101,7 @@ export function activate(context: vscode.ExtensionContext): Api {
       status.onDidChange((now) => {
         if (now.state === "ready") {
           resolve();
-          void tellConnected(true);
+          void vscode.commands.executeCommand("setContext", "midfill.connected", true);
         }
         if (now.state !== "working") {
           refresh();
@@ -150,10 +146,6 @@ export function activate(context: vscode.ExtensionContext): Api {
 export function deactivate(): Promise<void> | undefined {
   endAllThatRuns();
   return client?.stop();
-}
-
-function tellConnected(connected: boolean): Thenable<unknown> {
-  return vscode.commands.executeCommand("setContext", "midfill.connected", connected);
 }
 
 /** Change a setting where it was last made: in the workspace if its settings say so, else for the user. */
