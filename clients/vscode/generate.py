@@ -26,7 +26,7 @@ _MACHINE_GROUPS = ("server", "engine", "instruct")
 """Settings of these groups differ from machine to machine, so they are not synchronised. They also name programs to
 run, files to load and addresses to send code to, so no workspace may make them."""
 
-_OWN = {
+_OWN: Mapping[str, Mapping[str, Any]] = {
     "midfill.server.command": {
         "type": "array",
         "items": {"type": "string"},
