@@ -82,10 +82,10 @@ export class Client implements vscode.Disposable {
    *
    * @throws Trouble where none does, and what the server answers where it cannot
    */
-  request<Answer>(method: string, params: unknown, token?: vscode.CancellationToken): Promise<Answer> {
+  async request<Answer>(method: string, params: unknown, token?: vscode.CancellationToken): Promise<Answer> {
     const client = this.running();
     // The library would send an undefined token as one more parameter.
-    return token === undefined ? client.sendRequest(method, params) : client.sendRequest(method, params, token);
+    return await (token === undefined ? client.sendRequest(method, params) : client.sendRequest(method, params, token));
   }
 
   /** Let the server do one of its commands. */

@@ -56,7 +56,8 @@ export function activate(context: vscode.ExtensionContext): Api {
     snooze: (minutes) => snooze(server, minutes),
     accepted: async (name) => {
       lastAccepted = String(name);
-      await server.execute("midfill.accepted", name);
+      // A server that has gone meanwhile counts one less, which is no news.
+      await server.execute("midfill.accepted", name).catch(() => undefined);
     },
     showPrompt: () => showPrompt(server, documents),
     statistics: async () => {
