@@ -1,6 +1,6 @@
 // Bundles the extension into dist/, or, called with "test", the tests into out/.
 import { build } from "esbuild";
-import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 
 const shared = { bundle: true, platform: "node", format: "cjs", target: "node20", logLevel: "warning" };
 
@@ -18,6 +18,17 @@ if (process.argv[2] === "test") {
     minify: true,
     metafile: true,
   });
+  // The page of the side view, which is run by the editor's browser.
+  await build({
+    ...shared,
+    entryPoints: ["webview/explanation.ts"],
+    outfile: "dist/explanation.js",
+    platform: "browser",
+    format: "iife",
+    target: "es2022",
+    minify: true,
+  });
+  copyFileSync("webview/explanation.css", "dist/explanation.css");
   writeFileSync("dist/NOTICE.txt", notice(Object.keys(metafile.inputs)));
 }
 

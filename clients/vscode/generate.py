@@ -1,7 +1,7 @@
 """Write the editor's settings into `package.json`, from the server's own: `python clients/vscode/generate.py`.
 
 Only the generated parts are replaced: `contributes.configuration`, the settings that an untrusted workspace may not
-make, and the version. The rest of the file is written by hand.
+make, which are all, and the version. The rest of the file is written by hand.
 """
 
 from __future__ import annotations
@@ -26,15 +26,25 @@ _MACHINE_GROUPS = ("server", "engine", "instruct")
 """Settings of these groups differ from machine to machine, so they are not synchronised. They also name programs to
 run, files to load and addresses to send code to, so no workspace may make them."""
 
-_SERVER_COMMAND = {
-    "type": "array",
-    "items": {"type": "string"},
-    "default": [],
-    "markdownDescription": "Command that starts the language server, one string for each word, such as "
-    '`["/home/me/venv/bin/midfill", "serve"]`. Empty: `midfill` of the selected Python environment, '
-    "or else the one on the path.",
-    "scope": "machine",
+_OWN: Mapping[str, Mapping[str, Any]] = {
+    "midfill.server.command": {
+        "type": "array",
+        "items": {"type": "string"},
+        "default": [],
+        "markdownDescription": "Command that starts the language server, one string for each word, such as "
+        '`["/home/me/venv/bin/midfill", "serve"]`. Empty: `midfill` of the selected Python environment, or else '
+        "on the path, among the tools of `uv` and `pipx`, or as this extension has installed it.",
+        "scope": "machine",
+    },
+    "midfill.server.requirement": {
+        "type": "string",
+        "default": "midfill[llama]",
+        "markdownDescription": "What *Install the Server* gives to `pip install`: a requirement with a version, a "
+        "wheel or a folder. Where packages come from is what `pip` is configured to.",
+        "scope": "machine",
+    },
 }
+"""Settings that are the extension's own. The server passes over the group."""
 
 
 def generated(manifest: str) -> str:
@@ -44,17 +54,14 @@ def generated(manifest: str) -> str:
     content["version"] = __version__
     content["contributes"]["configuration"] = configuration
     content["capabilities"]["untrustedWorkspaces"]["restrictedConfigurations"] = [
-        name
-        for part in configuration
-        for name, schema in part["properties"].items()
-        if schema["scope"] == "machine"
+        name for part in configuration for name in part["properties"]
     ]
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
 def _configuration(options: Iterable[Option]) -> list[dict[str, Any]]:
     properties = {f"midfill.{option.name}": _schema(option) for option in options}
-    properties = {"midfill.server.command": _SERVER_COMMAND, **properties}
+    properties = {**_OWN, **properties}
     return [
         {"title": title, "properties": dict(part)}
         for title, part in groupby(properties.items(), key=lambda item: _title(item[0]))

@@ -1,22 +1,20 @@
 // The one connection to a language server: started, stopped and started anew, never two at a time.
 import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
 import { once } from "node:events";
-import { accessSync, constants, statSync } from "node:fs";
 import { isDeepStrictEqual } from "node:util";
 import * as vscode from "vscode";
 import {
-  CloseAction,
-  ErrorAction,
-  LanguageClient,
+  DidChangeConfigurationNotification,
+  ExecuteCommandRequest,
   MessageType,
   ShowMessageNotification,
   State,
 } from "vscode-languageclient/node";
-import { contributes } from "../package.json";
+import { Connection, OWN_SETTINGS } from "./connection";
+import type { Status } from "./menu";
+import { placesHere } from "./places";
 import { SelectedPython } from "./python";
-import { chooseServer, type Server, Trouble } from "./server";
-import { initializationOptions } from "./settings";
-import type { Status } from "./status";
+import { chooseServer, NotFound, type Server, Trouble } from "./server";
 
 /** A server answers `initialize` within a second; one that has not after this time is taken for hung. */
 const START_LIMIT_MS = 30_000;
@@ -28,32 +26,83 @@ const EXIT_LIMIT_MS = 5_000;
 const MAX_CRASHES = 4;
 const CRASH_WINDOW_MS = 180_000;
 
-/** Settings that begin with this are for this extension and unknown to the server. */
-const OWN_SETTINGS = "server.";
+type Heard = (params: unknown) => void;
 
 export class Client implements vscode.Disposable {
-  private client: LanguageClient | undefined;
+  private client: Connection | undefined;
   private process: ChildProcessWithoutNullStreams | undefined;
-  private server: Server | undefined;
+  private found: Server | undefined;
   private queue = Promise.resolve();
   private restartIsQueued = false;
   private crashes: number[] = [];
+  private readonly heard = new Map<string, Heard>();
+  private readonly toldSettings = new vscode.EventEmitter<void>();
   private readonly python: SelectedPython;
   private readonly subscriptions: vscode.Disposable[];
 
+  /** The server has been told the settings, new ones perhaps. */
+  readonly onDidTellSettings = this.toldSettings.event;
+
   constructor(
     private readonly log: vscode.LogOutputChannel,
-    private readonly status: Status,
+    /** The environment that `Installer` makes. */
+    private readonly ownFolder: string,
+    private readonly show: (status: Status) => void,
   ) {
     this.python = new SelectedPython(log, () => void this.restartIfServerMoved());
     this.subscriptions = [
       vscode.workspace.onDidGrantWorkspaceTrust(() => void this.restart()),
       vscode.workspace.onDidChangeConfiguration((event) => {
-        if (event.affectsConfiguration("midfill")) {
+        if (event.affectsConfiguration(`midfill.${OWN_SETTINGS.slice(0, -1)}`)) {
           void this.restart();
+        } else if (event.affectsConfiguration("midfill") && this.client?.isRunning() === true) {
+          // The server asks for them then.
+          void this.client.sendNotification(DidChangeConfigurationNotification.type, { settings: null });
         }
       }),
     ];
+  }
+
+  /** The server that runs, or that was tried last. */
+  get server(): Server | undefined {
+    return this.found;
+  }
+
+  /** The Python that is selected in the editor, where it may be run. */
+  selectedPython(): Promise<string | undefined> {
+    return this.python.file();
+  }
+
+  /** The address of a document as the server knows it. */
+  uriOf(document: vscode.TextDocument): string {
+    return this.running().code2ProtocolConverter.asUri(document.uri);
+  }
+
+  /** Ask the server that runs.
+   *
+   * @throws Trouble where none does, and what the server answers where it cannot
+   */
+  async request<Answer>(method: string, params: unknown, token?: vscode.CancellationToken): Promise<Answer> {
+    const client = this.running();
+    // The library would send an undefined token as one more parameter.
+    return await (token === undefined ? client.sendRequest(method, params) : client.sendRequest(method, params, token));
+  }
+
+  /** Let the server do one of its commands. */
+  execute<Answer>(command: string, ...args: unknown[]): Promise<Answer> {
+    return this.request<Answer>(ExecuteCommandRequest.method, { command, arguments: args });
+  }
+
+  /** Hear a notification from whatever server runs. */
+  onNotification(method: string, heard: Heard): vscode.Disposable {
+    this.heard.set(method, heard);
+    return new vscode.Disposable(() => this.heard.delete(method));
+  }
+
+  /** The server's command line, also where it does not run. */
+  findServer(): Promise<Server> {
+    const setting: unknown = vscode.workspace.getConfiguration("midfill").get("server.command");
+    return chooseServer(placesHere(setting, () => this.python.file(), this.ownFolder));
   }
 
   /** Stop what runs, and start with the settings of that moment. Requests made while one waits are one restart. */
@@ -76,6 +125,7 @@ export class Client implements vscode.Disposable {
 
   dispose(): void {
     this.python.dispose();
+    this.toldSettings.dispose();
     for (const subscription of this.subscriptions) {
       subscription.dispose();
     }
@@ -83,21 +133,26 @@ export class Client implements vscode.Disposable {
 
   private async restartIfServerMoved(): Promise<void> {
     const found = await this.findServer().catch(() => undefined);
-    if (!isDeepStrictEqual(found, this.server)) {
+    if (!isDeepStrictEqual(found, this.found)) {
       await this.restart();
     }
   }
 
   private async startNow(): Promise<void> {
-    this.status.show("starting");
+    this.show({ state: "starting", model: "", message: "Midfill is starting." });
     try {
-      this.server = undefined;
-      this.server = await this.findServer();
-      this.process = await this.spawn(this.server);
-      this.client = this.clientOf(this.process);
+      this.found = undefined;
+      this.found = await this.findServer();
+      this.process = await this.spawn(this.found);
+      this.client = this.connect(this.process);
       await within(START_LIMIT_MS, this.client.start());
     } catch (error) {
-      this.tell(error instanceof Trouble ? error.message : `The server did not start: ${String(error)}.`);
+      if (error instanceof NotFound) {
+        this.log.warn(error.message);
+        this.show({ state: "missing", model: "", message: error.message });
+      } else {
+        this.tell(error instanceof Trouble ? error.message : `The server did not start: ${String(error)}.`);
+      }
       await this.stopNow();
     }
   }
@@ -114,49 +169,44 @@ export class Client implements vscode.Disposable {
     }
   }
 
-  private findServer(): Promise<Server> {
-    return chooseServer({
-      setting: vscode.workspace.getConfiguration("midfill").get("server.command"),
-      selectedPython: () => this.python.file(),
-      path: process.env.PATH ?? "",
-      platform: process.platform,
-      isExecutable,
-    });
+  private running(): Connection {
+    if (this.client?.isRunning() !== true) {
+      throw new Trouble("The server does not run; the status bar says why.");
+    }
+    return this.client;
   }
 
-  private clientOf(child: ChildProcessWithoutNullStreams): LanguageClient {
-    const client = new QuietClient("midfill", "Midfill", () => Promise.resolve(child), {
-      documentSelector: [{ scheme: "file" }, { scheme: "untitled" }],
-      initializationOptions: settingsThatAreSet(),
-      outputChannel: this.log,
-      initializationFailedHandler: () => false,
-      // The library's own handler restarts at once, which could overlap with a restart of ours.
-      errorHandler: {
-        error: () => ({ action: ErrorAction.Continue, handled: true }),
-        closed: () => ({ action: CloseAction.DoNotRestart, handled: true, message: "The connection ended." }),
-      },
+  private connect(child: ChildProcessWithoutNullStreams): Connection {
+    const client = new Connection(child, this.log, () => {
+      this.toldSettings.fire();
     });
-    client.onDidChangeState(({ oldState, newState }) => {
-      if (client !== this.client) {
-        return;
+    // What a server says that is being stopped is of no use any more.
+    const hear = (heard: Heard) => (params: unknown) => {
+      if (client === this.client) {
+        heard(params);
       }
-      if (newState === State.Running) {
-        this.status.show(completionIsOn() ? "ready" : "off");
-      } else if (oldState === State.Running) {
+    };
+    client.onDidChangeState(({ oldState, newState }) => {
+      if (client === this.client && oldState === State.Running && newState !== State.Running) {
         this.restartAfterCrash();
       }
     });
-    client.onNotification(ShowMessageNotification.type, ({ type, message }) => {
-      // What a server says that is being stopped is of no use any more.
-      if (client !== this.client) {
-        return;
-      }
+    client.onNotification("midfill/status", hear((status) => {
+      this.show(status as Status);
+    }));
+    client.onNotification(ShowMessageNotification.type, hear((params) => {
+      const { type, message } = params as { type: MessageType; message: string };
       if (type === MessageType.Error) {
-        this.tell(message.replace(/^Midfill: /, ""));
-      } else {
+        this.complain(message.replace(/^Midfill: /, ""));
+      } else if (type === MessageType.Warning) {
         void vscode.window.showWarningMessage(message);
+      } else {
+        void vscode.window.showInformationMessage(message);
       }
-    });
+    }));
+    for (const [method, heard] of this.heard) {
+      client.onNotification(method, hear(heard));
+    }
     return client;
   }
 
@@ -186,10 +236,14 @@ export class Client implements vscode.Disposable {
     this.tell(`The server ended ${String(this.crashes.length)} times within three minutes.`);
   }
 
-  /** Say why no completions come. */
+  /** Say why no completions come, also where it stays to be seen. */
   private tell(why: string): void {
+    this.show({ state: "stopped", model: "", message: why });
+    this.complain(why);
+  }
+
+  private complain(why: string): void {
     this.log.error(why);
-    this.status.show("trouble", why);
     void vscode.window.showErrorMessage(`Midfill: ${why}`, "Show Log", "Open Settings").then((picked) => {
       if (picked === "Show Log") {
         this.log.show();
@@ -197,42 +251,6 @@ export class Client implements vscode.Disposable {
         void vscode.commands.executeCommand("workbench.action.openSettings", "midfill.");
       }
     });
-  }
-}
-
-/** The library's client without its pop-ups: one completion that does not come is no news, and `tell` has the rest. */
-class QuietClient extends LanguageClient {
-  override error(message: string, data?: unknown): void {
-    super.error(message, data, false);
-  }
-}
-
-export function completionIsOn(): boolean {
-  return vscode.workspace.getConfiguration("midfill").get("completion.enabled", true);
-}
-
-/** What somebody has set. The rest is left to the server, whose defaults may be another version's or a project's. */
-function settingsThatAreSet(): object {
-  const configuration = vscode.workspace.getConfiguration("midfill");
-  const isSet = (name: string) => {
-    const where = configuration.inspect(name);
-    return where?.globalValue !== undefined || where?.workspaceValue !== undefined;
-  };
-  return initializationOptions(
-    contributes.configuration
-      .flatMap(({ properties }) => Object.keys(properties))
-      .map((name) => name.slice("midfill.".length))
-      .filter((name) => !name.startsWith(OWN_SETTINGS) && isSet(name))
-      .map((name) => ({ name, value: configuration.get(name) })),
-  );
-}
-
-function isExecutable(file: string): boolean {
-  try {
-    accessSync(file, constants.X_OK);
-    return statSync(file).isFile();
-  } catch {
-    return false;
   }
 }
 

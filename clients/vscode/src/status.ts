@@ -1,51 +1,54 @@
-// The status bar item: how the server is, and a menu behind a click.
+// How Midfill is: the status bar item, and for the document in front the language status.
 import * as vscode from "vscode";
+import { isTrouble, type Status, statusText, tooltip } from "./menu";
 
-/** Trouble means that no completions come until a person does something. */
-export type State = "starting" | "ready" | "off" | "trouble";
+/** The documents that the server is told of. */
+export const DOCUMENTS: readonly { readonly scheme: string }[] = [{ scheme: "file" }, { scheme: "untitled" }];
 
-const LOOKS = {
-  starting: { icon: "loading~spin", sentence: "Midfill is starting." },
-  ready: { icon: "check", sentence: "Midfill completes as you type." },
-  off: { icon: "circle-slash", sentence: "Completion is turned off." },
-  trouble: { icon: "warning", sentence: "Midfill cannot complete." },
-} as const;
-
-export class Status implements vscode.Disposable {
+export class StatusItems implements vscode.Disposable {
   private readonly item = vscode.window.createStatusBarItem("midfill.status", vscode.StatusBarAlignment.Right, 100);
+  private readonly language = vscode.languages.createLanguageStatusItem("midfill.language", DOCUMENTS);
+  private readonly changed = new vscode.EventEmitter<Status>();
+  private status: Status = { state: "starting", model: "", message: "Midfill is starting." };
+
+  readonly onDidChange = this.changed.event;
 
   constructor() {
-    this.item.name = "Midfill";
+    this.item.name = this.language.name = "Midfill";
     this.item.command = "midfill.menu";
-    this.show("starting");
+    this.show(this.status);
     this.item.show();
   }
 
-  /** Show `state`, with `why` in a sentence where there is more to say. */
-  show(state: State, why: string = LOOKS[state].sentence): void {
-    this.item.text = `$(${LOOKS[state].icon}) Midfill`;
-    this.item.tooltip = why;
-    this.item.accessibilityInformation = { label: `Midfill: ${state}. ${why}` };
-    this.item.backgroundColor =
-      state === "trouble" ? new vscode.ThemeColor("statusBarItem.warningBackground") : undefined;
+  get current(): Status {
+    return this.status;
+  }
+
+  show(status: Status): void {
+    this.status = status;
+    const { state, message } = status;
+    this.item.text = statusText(status);
+    this.item.tooltip = tooltip(status);
+    this.item.accessibilityInformation = { label: `Midfill: ${state}. ${message}` };
+    this.item.backgroundColor = isTrouble(state) ? new vscode.ThemeColor("statusBarItem.warningBackground") : undefined;
+    this.language.severity = isTrouble(state)
+      ? vscode.LanguageStatusSeverity.Warning
+      : vscode.LanguageStatusSeverity.Information;
+    this.language.busy = state === "starting" || state === "loading";
+    this.language.detail = message;
+    this.changed.fire(status);
+  }
+
+  /** Tell of the document in front: its language, and whether it is completed, which may not be known. */
+  showLanguage(language: string, completes: boolean | undefined): void {
+    this.language.text =
+      completes === undefined ? "Midfill" : completes ? `Midfill completes ${language}` : "Midfill completes nothing here";
+    this.language.command = { title: "Turn on or off", command: "midfill.toggleLanguage" };
   }
 
   dispose(): void {
     this.item.dispose();
-  }
-}
-
-/** What a click on the item offers. */
-export async function showMenu(completionIsOn: boolean): Promise<void> {
-  const picked = await vscode.window.showQuickPick(
-    [
-      { label: completionIsOn ? "Turn completion off" : "Turn completion on", command: "midfill.toggle" },
-      { label: "Restart the server", command: "midfill.restart" },
-      { label: "Show the log", command: "midfill.showLog" },
-    ],
-    { title: "Midfill" },
-  );
-  if (picked !== undefined) {
-    await vscode.commands.executeCommand(picked.command);
+    this.language.dispose();
+    this.changed.dispose();
   }
 }
