@@ -19,6 +19,7 @@ demo: setup ## Complete real code with the embedded model
 test: check ## Run every check: lint, types and all tests
 	@$(BIN)/python tools/neovim.py
 	@$(BIN)/python tools/emacs.py
+	@$(BIN)/python tools/code_server.py
 	$(BIN)/pytest
 
 test-offload: setup ## Run the tests that need a GPU, on Mesa's software device (the first time builds llama.cpp)

@@ -1,4 +1,5 @@
-// Bundles the extension into dist/, or, called with "test", the tests into out/.
+// Bundles the extension into dist/; called with "test", the tests into out/; called with "test-editor", those that run in
+// the editor into out/editor, which is an extension of its own.
 import { build } from "esbuild";
 import { copyFileSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 
@@ -8,6 +9,15 @@ if (process.argv[2] === "test") {
   rmSync("out", { recursive: true, force: true });
   const entryPoints = readdirSync("test").map((name) => `test/${name}`);
   await build({ ...shared, entryPoints, outdir: "out", sourcemap: "inline" });
+} else if (process.argv[2] === "test-editor") {
+  const outdir = "out/editor";
+  rmSync(outdir, { recursive: true, force: true });
+  const names = readdirSync("test-editor").filter((name) => name === "run.ts" || name.endsWith(".test.ts"));
+  const entryPoints = names.map((name) => `test-editor/${name}`);
+  await build({ ...shared, entryPoints, outdir, external: ["mocha", "vscode"], sourcemap: "inline" });
+  const { engines, version } = JSON.parse(readFileSync("package.json", "utf8"));
+  const manifest = { name: "midfill-tests", publisher: "midfill", version, engines, contributes: {} };
+  writeFileSync(`${outdir}/package.json`, JSON.stringify(manifest));
 } else {
   rmSync("dist", { recursive: true, force: true });
   const { metafile } = await build({

@@ -5,7 +5,7 @@ export default tseslint.config(
   { ignores: ["dist/", "out/"] },
   js.configs.recommended,
   {
-    files: ["src/**/*.ts", "test/**/*.ts", "webview/**/*.ts"],
+    files: ["src/**/*.ts", "test/**/*.ts", "test-editor/**/*.{ts,mts}", "webview/**/*.ts"],
     extends: [tseslint.configs.strictTypeChecked, tseslint.configs.stylisticTypeChecked],
     languageOptions: { parserOptions: { projectService: true } },
   },

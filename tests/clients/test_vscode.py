@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import runpy
-import shutil
-import subprocess
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,48 +13,18 @@ import pytest
 
 from midfill.version import __version__
 from midfill_server.options import all_options
+from vscode_npm import LOCK, VSCODE, npm
 
 ROOT = Path(__file__).parents[2]
-VSCODE = ROOT / "clients" / "vscode"
 MANIFEST = VSCODE / "package.json"
-LOCK = VSCODE / "package-lock.json"
 
 Npm = Callable[..., str]
 
-_UNREACHABLE = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ETIMEDOUT", "ENETUNREACH")
-"""What npm says where there is no network."""
 
-
-@pytest.fixture(scope="module")
-def npm() -> Npm:
-    """Runs npm in the extension's folder, where what the lock names is installed."""
-    if shutil.which("npm") is None:
-        pytest.skip(
-            "THE VS CODE EXTENSION IS NOT TESTED: npm is not here (install Node 20 or newer)"
-        )
-    installed = VSCODE / "node_modules" / ".package-lock.json"
-    if not installed.is_file() or installed.stat().st_mtime < LOCK.stat().st_mtime:
-        _npm("ci", "--no-audit", "--no-fund")
-        installed.touch()
-    return _npm
-
-
-def _npm(*arguments: str) -> str:
-    done = subprocess.run(
-        [shutil.which("npm") or "npm", *arguments],
-        cwd=VSCODE,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        encoding="utf-8",
-        check=False,
-        timeout=600,
-    )
-    if done.returncode and any(reason in done.stdout for reason in _UNREACHABLE):
-        pytest.skip(f"THE VS CODE EXTENSION IS NOT TESTED: npm {arguments[0]} needs the network")
-    assert done.returncode == 0, done.stdout
-    return done.stdout
+@pytest.fixture(scope="module", name="npm")
+def npm_that_is_here() -> Npm:
+    """Runs npm in the extension's folder."""
+    return npm
 
 
 def test_the_manifest_is_made_from_the_settings() -> None:
