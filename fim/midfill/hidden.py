@@ -18,3 +18,9 @@ HIDDEN = re.compile(
 def shown(text: str) -> str:
     """A text with a visible mark in place of each such character."""
     return HIDDEN.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def quoted(text: str, most: int = 80) -> str:
+    """A text by others, such as a name in a project's file, as a part of one line of a message."""
+    line = " ".join(shown(text).split())
+    return line if len(line) <= most else f"{line[: most - 1]}…"

@@ -166,6 +166,14 @@ class StrictProtocol(LanguageServerProtocol):
             logger.error("a request could not be answered: %s", described(error))
             self._refuse(msg_id, JsonRpcInternalError(f"A defect: {type(error).__name__}"))
 
+    def _check_handler_result(self, future: Future[Any]) -> None:
+        """Say in the log why a notification was of no use, which nobody is told otherwise."""
+        error = None if future.cancelled() else future.exception()
+        if isinstance(error, JsonRpcException):
+            logger.warning("a notification could not be used: %s", described(error))
+        elif error is not None:
+            logger.error("a notification could not be handled: %s", described(error))
+
     @lsp_method(lsp.WORKSPACE_EXECUTE_COMMAND)
     def lsp_workspace__execute_command(
         self, params: lsp.ExecuteCommandParams
