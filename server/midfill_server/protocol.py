@@ -33,6 +33,7 @@ from pygls.protocol import LanguageServerProtocol
 from pygls.protocol.json_rpc import JsonRPCNotification, JsonRPCRequestMessage
 from pygls.protocol.language_server import lsp_method
 
+from midfill.hidden import quoted
 from midfill_server.defects import described
 from midfill_server.framing import Frames
 
@@ -100,7 +101,7 @@ class StrictProtocol(LanguageServerProtocol):
             if "id" in message:
                 self._refuse(_id_of(message), error)
             else:
-                logger.warning("a notification could not be read: %s", method)
+                logger.warning("a notification could not be read: %s", quoted(method))
 
     def _check_life(self, method: str) -> None:
         if method == lsp.INITIALIZE:
