@@ -170,7 +170,7 @@ def test_an_address_that_no_file_has(tmp_path: Path, uri: str) -> None:
     assert not [*folders.problems(Settings())] or "aaa" in uri
     assert folders.settings_for(uri, "python", Settings()) == Settings()
     path = path_of(uri)
-    workspace = Workspace.of([tmp_path, *([path] if path else [])])
+    workspace = Workspace.of([tmp_path, *([Path(path)] if path else [])])
     assert workspace.roots == (tmp_path.resolve(),)
 
 
