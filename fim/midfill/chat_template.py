@@ -47,8 +47,7 @@ def run_template(name: str, template: str, messages: Shape, bos: str, eos: str) 
     said = _answer(template, messages, bos, eos, TIME_LIMIT_S, date.today())
     if said.get("refused") is not None:
         raise EngineRefused(
-            f"The chat template of {name} refuses this conversation: "
-            f"{quoted(said['refused'], 200)}"
+            f"The chat template of {name} refuses this conversation: {quoted(said['refused'], 200)}"
         )
     if "time" in said:
         raise RoleError(f"The chat template of {name} does not end; use another model.")
