@@ -5,7 +5,7 @@ EMBEDDED = $(shell $(BIN)/python -c 'import midfill_models as m; print(m.embedde
 PRESET ?= small
 SOURCES := fim/midfill server/midfill_server models tests bench tools clients/vscode/generate.py
 
-.PHONY: help setup demo test test-training test-offload check fix bench model vscode package picture lock
+.PHONY: help setup demo test fuzz test-training test-offload check fix bench model vscode package picture lock
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -27,6 +27,11 @@ test-offload: setup ## Run the tests that need a GPU, on Mesa's software device 
 
 test-training: ## Test the training scripts and train a tiny model (fetches PyTorch; needs Python 3.11)
 	PYTHONPATH=fim:server:models "$$($(PYTHON) models/training/make_model.py --prepare)" -m pytest tests/models
+
+fuzz: setup ## Fuzz for SECONDS (600): with Atheris where there is a wheel of it, at random elsewhere
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install -q 'atheris==3.0.0' \
+	  || echo "There is no Atheris for this Python: inputs are drawn at random."
+	$(BIN)/python tools/fuzzing.py --seconds $(or $(SECONDS),600)
 
 check: setup ## Lint and types
 	$(BIN)/ruff check $(SOURCES)

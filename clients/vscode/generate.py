@@ -12,6 +12,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
+from midfill.settings import NO_LIMIT
 from midfill.version import __version__
 from midfill_server.options import STRINGS, Option, all_options
 
@@ -78,7 +79,7 @@ def _schema(option: Option) -> Mapping[str, Any]:
         schema["type"] = _JSON_TYPES[option.type]
     if option.within is not None:
         schema["minimum"] = option.within.least
-        if option.within.most < float("inf"):
+        if option.within.most < NO_LIMIT:
             schema["maximum"] = option.within.most
     schema["default"] = _as_npm_writes(option.default)
     schema["markdownDescription"] = option.description

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from midfill import chat_sandbox
 from midfill.errors import EngineRefused, RoleError
+from midfill.hidden import quoted
 
 LONGEST_TEMPLATE = 1 << 16
 """Characters. The longest that are in use, with tools and reasoning, take some 15,000."""
@@ -46,7 +47,7 @@ def run_template(name: str, template: str, messages: Shape, bos: str, eos: str) 
     said = _answer(template, messages, bos, eos, TIME_LIMIT_S, date.today())
     if said.get("refused") is not None:
         raise EngineRefused(
-            f"The chat template of {name} refuses this conversation: {said['refused']}"
+            f"The chat template of {name} refuses this conversation: {quoted(said['refused'], 200)}"
         )
     if "time" in said:
         raise RoleError(f"The chat template of {name} does not end; use another model.")

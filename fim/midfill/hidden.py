@@ -18,3 +18,17 @@ HIDDEN = re.compile(
 def shown(text: str) -> str:
     """A text with a visible mark in place of each such character."""
     return HIDDEN.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def plain(sentence: str) -> str:
+    """A sentence for a person that may hold words of others, such as a server's or a model file's, as one plain line.
+
+    Editors make links of `[text](address)` in their notices, VS Code also of addresses that run commands.
+    """
+    return " ".join(shown(sentence).split()).replace("](", "] (")
+
+
+def quoted(text: str, most: int = 80) -> str:
+    """A text by others, such as a name in a project's file, as a part of one line of a message."""
+    line = plain(text)
+    return line if len(line) <= most else f"{line[: most - 1]}…"

@@ -8,9 +8,13 @@ nothing can come back from a folder that is ignored. The two kinds of files are 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import re
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+from midfill.plain_file import read_plain
 
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
@@ -18,6 +22,9 @@ if TYPE_CHECKING:
 KINDS = (".gitignore", ".midfillignore")
 OWN = KINDS[1:]
 """Those that are written for Midfill alone."""
+
+MAX_BYTES = 1 << 20
+"""No ignore file is larger. One that is leaves out everything: what its end says may be what matters."""
 
 
 class IgnoreFiles:
@@ -85,9 +92,31 @@ class IgnoreFiles:
     def _top(self, root: Path) -> Path:
         """The top of the repository that a folder stands in; itself where there is none."""
         if root not in self._tops:
-            above = (folder for folder in (root, *root.parents) if (folder / ".git").exists())
+            # Path.exists raises where it may not look.
+            above = (at for at in (root, *root.parents) if os.path.exists(at / ".git"))  # noqa: PTH110
             self._tops[root] = next(above, root)
         return self._tops[root]
+
+
+def spec_of(patterns: Iterable[str]) -> GitIgnoreSpec:
+    """What patterns of gitignore(5) say. One that means nothing must not take the others' effect away."""
+    # Imported with the first pattern, because most servers start without one to read.
+    from pathspec import GitIgnoreSpec  # noqa: PLC0415
+
+    return GitIgnoreSpec.from_lines(_bounded(line) for line in patterns if means_something(line))
+
+
+def means_something(pattern: str) -> bool:
+    """Whether a line of an ignore file is a pattern."""
+    from pathspec import GitIgnoreSpec  # noqa: PLC0415
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Of what Python's expressions may mean one day.
+            GitIgnoreSpec.from_lines([pattern])
+    except (ValueError, re.error):
+        return False
+    return True
 
 
 class _Read(NamedTuple):
@@ -103,19 +132,46 @@ def _steps(top: Path, names: tuple[str, ...]) -> Iterator[Path]:
 
 
 def _parsed(path: Path) -> GitIgnoreSpec | None:
-    # Imported with the first ignore file, because most servers start without one to read.
-    from pathspec import GitIgnoreSpec  # noqa: PLC0415
-
-    def means_something(line: str) -> bool:
-        try:
-            GitIgnoreSpec.from_lines([line])
-        except ValueError:
-            return False
-        return True
-
     try:
-        lines = path.read_text("utf-8", errors="replace").splitlines()
+        data = read_plain(path, MAX_BYTES)
     except OSError:
         return None
-    # One pattern that means nothing must not take the others' effect away.
-    return GitIgnoreSpec.from_lines(filter(means_something, lines))
+    if data is None:
+        return None
+    text = data.decode("utf-8", "replace") if len(data) <= MAX_BYTES else "*"
+    return spec_of(text.splitlines())
+
+
+def _bounded(line: str) -> str:
+    """A pattern as it is, or a wider one in place of one with so many stars that a name could be made for which
+    matching takes years: Python's expressions try every place for each of them.
+
+    What is left out by mistake costs little, and what is read by mistake can be a secret; so one that takes files back
+    is dropped instead.
+    """
+    segments = line.split("/")
+    wide = [
+        _one_star(segment) if _n_stars(segment) > _STARS_MOST else segment for segment in segments
+    ]
+    folders = [idx for idx, segment in enumerate(wide) if segment == "**"]
+    if len(folders) > _STARS_MOST:
+        wide[folders[0] : folders[-1]] = []
+    if wide == segments:
+        return line
+    bounded = "/".join(wide)
+    return "" if line.startswith("!") else bounded if means_something(bounded) else "*"
+
+
+def _n_stars(segment: str) -> int:
+    return 0 if segment == "**" else segment.count("*")
+
+
+def _one_star(segment: str) -> str:
+    if "[" in segment or "\\" in segment:
+        return "*"
+    first, _, rest = segment.partition("*")
+    return f"{first}*{rest.rpartition('*')[2]}"
+
+
+_STARS_MOST = 2
+"""In a name, and of folders in a path."""

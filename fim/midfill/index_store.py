@@ -31,7 +31,7 @@ from midfill.text import Document
 FOLDER_VARIABLE = "MIDFILL_STATE_DIR"
 """Environment variable that names another folder for all of Midfill's own files, as tests need."""
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """To be raised with every change of the tables, of the masking rules, or of what is kept of a file."""
 
 MAX_COMMON = 500

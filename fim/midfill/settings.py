@@ -13,16 +13,24 @@ from typing import Annotated, Literal, NamedTuple
 LogLevel = Literal["error", "warning", "info", "debug"]
 
 
+NO_LIMIT = 1e9
+"""What stands for no limit: still so little that files, databases and llama.cpp can count with it."""
+
+
 class Within(NamedTuple):
     """The least and the greatest value of a number."""
 
     least: float
-    most: float = float("inf")
+    most: float = NO_LIMIT
 
 
 PROJECT = "project"
 """Marks what a project's own `midfill.toml` may set. It comes with code that others wrote: so never what runs a
 program, loads a file, or says where code goes, and nothing that lasts beyond the project."""
+
+
+PATTERNS = "patterns"
+"""Marks a list of patterns as in a `.gitignore`."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +110,7 @@ class CompletionSettings:
     languages: Annotated[tuple[str, ...], PROJECT] = ()
     """Languages in which completions are offered, by the editor's names, such as `["python", "rust"]`; or all but some:
     `["!markdown", "!plaintext"]`. Empty: all."""
-    ignore: Annotated[tuple[str, ...], PROJECT] = ()
+    ignore: Annotated[tuple[str, ...], PROJECT, PATTERNS] = ()
     """Files in which nothing is completed: patterns as in a `.gitignore` at the root of the workspace's folder, such as
     `["secrets/", "*.env"]`."""
     debounce_ms: Annotated[int, Within(0, 10_000), PROJECT] = 20

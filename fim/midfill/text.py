@@ -22,6 +22,7 @@ Encoding = Literal["utf-8", "utf-16", "utf-32"]
 """What a position's `units` count: bytes, UTF-16 code units, or code points."""
 
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+\Z")
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 class Position(NamedTuple):
@@ -152,6 +153,13 @@ def _reached(
 
 def _head(text: str, units: int, encoding: Encoding) -> str:
     """As much of a text as so many units hold whole."""
+    if encoding == "utf-16" and _HALF.search(text):
+        # Halves of characters that two edits brought side by side: encoded together they would become one.
+        for column, character in enumerate(text):
+            units -= 1 + (character > "\uffff")
+            if units < 0:
+                return text[:column]
+        return text
     codec, width = ("utf-8", 1) if encoding == "utf-8" else ("utf-16-le", 2)
     data = text.encode(codec, "surrogatepass")
     cut = min(units * width, len(data))

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from midfill.ignored import OWN, IgnoreFiles
+from midfill.plain_file import read_plain
 
 SECRET_NAMES = (
     *(".env", ".env.*", "*.env", ".envrc", ".netrc", "_netrc", ".npmrc", ".pypirc", ".pgpass"),
@@ -131,7 +132,9 @@ class Workspace:
     def of(cls, roots: Iterable[str | Path], max_file_kb: int = 256) -> Workspace:
         """The workspace of these folders; those that do not exist, or lie in another of them, are left out."""
         real = {Path(os.path.realpath(root)) for root in roots}
-        kept = sorted(root for root in real if root.is_dir() and real.isdisjoint(root.parents))
+        # Path.is_dir raises where a name is too long, or may not be looked at.
+        there = (root for root in real if os.path.isdir(root))  # noqa: PTH112
+        kept = sorted(root for root in there if real.isdisjoint(root.parents))
         return cls(tuple(kept), max_file_kb)
 
     def may_read(self, path: str | Path) -> bool:
@@ -181,14 +184,10 @@ class Workspace:
             return None
         try:
             # The last name was no link a moment ago; should it be one now, it is refused.
-            opened = os.open(
-                real, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-            )
-            with os.fdopen(opened, "rb") as file:
-                data = file.read(self.max_file_kb * 1024 + 1)
+            data = read_plain(real, self.max_file_kb * 1024, follow=False)
         except OSError:
             return None
-        return written_text(data) if len(data) <= self.max_file_kb * 1024 else None
+        return None if data is None or len(data) > self.max_file_kb * 1024 else written_text(data)
 
     def relative(self, path: str | Path) -> str | None:
         """A path as prompts name it: below its folder, with `/`; of several folders with the folder's name first."""

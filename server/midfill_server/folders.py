@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
@@ -94,6 +95,12 @@ class Folders:
 
 
 def path_of(uri: str) -> PurePath | None:
-    """The path that a `file:` address names; None for another."""
-    path = to_fs_path(uri) if uri.startswith("file:") else None
-    return PurePath(path) if path else None
+    """The path that a `file:` address names; None for another, and for one that no file can have."""
+    try:
+        path = to_fs_path(uri) if uri.startswith("file:") else None
+        if not path or "\0" in path:
+            return None
+        os.fsencode(path)  # Half a character has no bytes.
+    except ValueError:
+        return None
+    return PurePath(path)

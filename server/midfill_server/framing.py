@@ -15,7 +15,8 @@ MAX_BODY = 1 << 28
 """Bytes. More than any file that an editor opens; a larger length is a mistake, for which nothing should wait."""
 
 _HEADER_END = re.compile(rb"\r?\n\r?\n")
-_LENGTH = re.compile(rb"content-length[ \t]*:[ \t]*(\d+)[ \t]*(?=\r?\n|\Z)", re.IGNORECASE)
+# Of digits no more than any length has: Python reads thousands of them as no number at all, but as an error.
+_LENGTH = re.compile(rb"content-length[ \t]*:[ \t]*(\d{1,18})[ \t]*(?=\r?\n|\Z)", re.IGNORECASE)
 
 
 class Frames:

@@ -16,8 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pygls.uris import to_fs_path
-
 from midfill.context import CompletionContext, gather
 from midfill.definitions import imports_of
 from midfill.masking import masked
@@ -29,6 +27,7 @@ from midfill.snippets import Snippet
 from midfill.syntax import Syntax
 from midfill.text import Document
 from midfill.workspace import Workspace
+from midfill_server.folders import path_of
 
 if TYPE_CHECKING:
     from midfill.index import Index
@@ -260,7 +259,7 @@ class Gathering:
 
     def _file_of(self, uri: str) -> Path | None:
         uri = self._notebook_of(uri)
-        path = to_fs_path(uri) if uri.startswith("file:") else None
+        path = path_of(uri)
         return Path(path) if path else None
 
     def _root_of(self, path: str) -> str:

@@ -16,7 +16,9 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from itertools import pairwise
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from midfill.settings import PROJECT, Settings, Within
+from midfill.hidden import quoted
+from midfill.ignored import means_something
+from midfill.settings import NO_LIMIT, PATTERNS, PROJECT, Settings, Within
 
 S = TypeVar("S")
 
@@ -86,7 +88,8 @@ def _overlaid(base: S, options: Any, how: _Overlay, path: str = "") -> S:
     defaults = type(base)()
     changed: dict[str, Any] = {}
     for key, value in options.items():
-        where = f"{path}.{key}" if path else str(key)
+        # A project's file can hold any name, and what is wrong with it is shown to people, also in terminals.
+        where = quoted(f"{path}.{key}" if path else str(key)) or '""'
         name = names.get(key)
         if name is None:
             how.problems.append(f"{where} is not a setting.")
@@ -101,6 +104,11 @@ def _overlaid(base: S, options: Any, how: _Overlay, path: str = "") -> S:
             how.problems.append(
                 f"{where} must be {_wanted(wanted, within)}; {used} is used instead."
             )
+        elif idle := _meaningless(value, hints[name]):
+            how.problems.append(
+                f"{where} has a pattern that means nothing, {idle}; it is left out."
+            )
+            changed[name] = tuple(each for each in _as(wanted, value) if means_something(each))
         elif how.from_project or (value := _as(wanted, value)) != getattr(defaults, name):
             changed[name] = _as(wanted, value)
     return replace(base, **changed)  # type: ignore[type-var]  # always one of the settings classes
@@ -135,11 +143,20 @@ def _fits(value: Any, wanted: Any, within: Within | None) -> bool:
         return isinstance(value, str) and value in get_args(wanted)
     if wanted in (int, float):
         fits = type(value) is int or (wanted is float and type(value) is float)
-        return fits and (within is None or within.least <= value <= within.most)
+        within = within or Within(-NO_LIMIT)
+        return fits and within.least <= value <= within.most
     if wanted == STRINGS:
         listed = [value] if isinstance(value, str) else value
         return isinstance(listed, list | tuple) and all(type(item) is str for item in listed)
     return type(value) is wanted
+
+
+def _meaningless(value: Any, hint: Any) -> str:
+    """The first that is no pattern of a list of patterns, quoted."""
+    if PATTERNS not in getattr(hint, "__metadata__", ()):
+        return ""
+    lost = (each for each in _as(STRINGS, value) if not means_something(each))
+    return next((json.dumps(each[:80]) for each in lost), "")
 
 
 def _as(wanted: Any, value: Any) -> Any:
@@ -158,7 +175,7 @@ def _wanted(wanted: Any, within: Within | None) -> str:
 def range_of(within: Within) -> str:
     """What a number may be, in words."""
     least, most = f"{within.least:g}", f"{within.most:.10g}"
-    return f"from {least} to {most}" if within.most < float("inf") else f"of {least} or more"
+    return f"from {least} to {most}" if within.most < NO_LIMIT else f"of {least} or more"
 
 
 def _options(settings: Any, path: str) -> Iterator[Option]:

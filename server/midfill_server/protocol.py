@@ -33,6 +33,7 @@ from pygls.protocol import LanguageServerProtocol
 from pygls.protocol.json_rpc import JsonRPCNotification, JsonRPCRequestMessage
 from pygls.protocol.language_server import lsp_method
 
+from midfill.hidden import quoted
 from midfill_server.defects import described
 from midfill_server.framing import Frames
 
@@ -100,7 +101,7 @@ class StrictProtocol(LanguageServerProtocol):
             if "id" in message:
                 self._refuse(_id_of(message), error)
             else:
-                logger.warning("a notification could not be read: %s", method)
+                logger.warning("a notification could not be read: %s", quoted(method))
 
     def _check_life(self, method: str) -> None:
         if method == lsp.INITIALIZE:
@@ -165,6 +166,14 @@ class StrictProtocol(LanguageServerProtocol):
             # The message is left out: it may quote the user's code, and an editor writes errors to its log.
             logger.error("a request could not be answered: %s", described(error))
             self._refuse(msg_id, JsonRpcInternalError(f"A defect: {type(error).__name__}"))
+
+    def _check_handler_result(self, future: Future[Any]) -> None:
+        """Say in the log why a notification was of no use, which nobody is told otherwise."""
+        error = None if future.cancelled() else future.exception()
+        if isinstance(error, JsonRpcException):
+            logger.warning("a notification could not be used: %s", described(error))
+        elif error is not None:
+            logger.error("a notification could not be handled: %s", described(error))
 
     @lsp_method(lsp.WORKSPACE_EXECUTE_COMMAND)
     def lsp_workspace__execute_command(

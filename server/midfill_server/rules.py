@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from midfill.ignored import spec_of
 from midfill.settings import CompletionSettings
 
 if TYPE_CHECKING:
@@ -32,7 +33,4 @@ def _speaks(patterns: tuple[str, ...], language: str) -> bool:
 
 @lru_cache(maxsize=64)
 def _spec(patterns: tuple[str, ...]) -> GitIgnoreSpec:
-    # Imported when there is a pattern: it takes 30 ms, of which `initialize` has no use.
-    from pathspec import GitIgnoreSpec  # noqa: PLC0415
-
-    return GitIgnoreSpec.from_lines(patterns)
+    return spec_of(patterns)

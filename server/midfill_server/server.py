@@ -18,6 +18,7 @@ from lsprotocol import types as lsp
 from pygls.lsp.server import LanguageServer
 from pygls.protocol.language_server import lsp_method
 
+from midfill.hidden import plain
 from midfill.version import __version__
 from midfill_server.answering import read_when_idle, take_edit
 from midfill_server.convert import (
@@ -87,7 +88,7 @@ class MidfillServer(LanguageServer):
 
     def tell(self, sentence: str, kind: lsp.MessageType = lsp.MessageType.Warning) -> None:
         """Show a sentence to the user."""
-        self.window_show_message(lsp.ShowMessageParams(kind, f"Midfill: {sentence}"))
+        self.window_show_message(lsp.ShowMessageParams(kind, f"Midfill: {plain(sentence)}"))
 
     def report_server_error(self, error: Exception, source: Any) -> None:
         """Log what went wrong without its message, which may quote the user's code."""

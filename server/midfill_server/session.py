@@ -11,8 +11,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pygls.uris import to_fs_path
-
 from midfill.cache import CompletionCache
 from midfill.context import CompletionContext
 from midfill.engine import Engine, Role
@@ -24,7 +22,7 @@ from midfill.notebook import Notebook
 from midfill.settings import EngineSettings, InstructSettings, Settings
 from midfill.syntax import Syntax, parse
 from midfill.text import Document, Edit, Encoding
-from midfill_server.folders import Folders
+from midfill_server.folders import Folders, path_of
 from midfill_server.gathering import Caret, Gathering
 from midfill_server.notebooks import Notebooks
 from midfill_server.pace import Pace
@@ -228,8 +226,8 @@ class Session:
     def set_roots(self, uris: Iterable[str]) -> None:
         """Take the workspace's folders, as the editor wrote them."""
         self.roots = tuple(uris)
-        paths = [to_fs_path(uri) for uri in self.roots if uri.startswith("file:")]
-        self.gathering.open_folders(filter(None, paths), self.settings.index)
+        paths = [str(path) for uri in self.roots if (path := path_of(uri))]
+        self.gathering.open_folders(paths, self.settings.index)
 
     def open_notebook(self, notebook: Notebook, cells: Iterable[Document]) -> None:
         """Take a notebook that the editor opened, or whose cells are others than before, and cells that are new."""

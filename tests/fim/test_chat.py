@@ -117,6 +117,7 @@ async def test_the_ids() -> None:
         pytest.param("{{", RoleError, "TemplateSyntaxError", id="broken"),
         pytest.param("{{ nothing.there }}", RoleError, "UndefinedError", id="undefined"),
         pytest.param("{{ 1 / 0 }}", RoleError, "ZeroDivisionError", id="divides"),
+        pytest.param("{% break %}", RoleError, "does not work", id="breaks-no-loop"),
         pytest.param(
             "{{ ''.__class__.__mro__[1].__subclasses__() }}",
             RoleError,
@@ -154,6 +155,12 @@ async def test_the_ids() -> None:
             EngineRefused,
             "Roles must alternate.",
             id="refuses",
+        ),
+        pytest.param(
+            "{{ raise_exception('a\n\x1b[31m\u202eb') }}",
+            EngineRefused,
+            ": a \ufffd[31m\ufffdb",
+            id="refuses-in-odd-characters",
         ),
     ],
 )

@@ -143,6 +143,16 @@ def test_an_edit_out_of_bounds_is_clamped(edit: Edit, text: str) -> None:
     assert Document.of("ab\ncd").edited([edit], 2).text == text
 
 
+def test_halves_of_a_character_that_two_edits_bring_together_stay_two() -> None:
+    document = Document.of("a\x85")
+    for half, at in (("\ud83d", 1), ("\ude00", 2)):
+        edit = Edit(Position(0, at), Position(0, at), half)
+        document = document.edited([edit], 1, "utf-16")
+    end = Edit(Position(0, 3), Position(9, 0), "z")
+    for known in (document, Document.of(document.text)):
+        assert known.edited([end], 2, "utf-16").text == "a\ud83d\ude00z"
+
+
 def test_a_string_replaces_the_whole_text() -> None:
     document = Document.of("old\n").edited(
         ["new\r\ntext", Edit(Position(0, 0), Position(0, 1), "N")], 7

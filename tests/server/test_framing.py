@@ -31,6 +31,9 @@ def fed(*chunks: bytes) -> list[bytes | None]:
         pytest.param(
             b"Content-Length: %d\r\n\r\n" % (MAX_BODY + 1) + ONE, [None, b"one"], id="absurd"
         ),
+        pytest.param(
+            b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n" + ONE, [None, b"one"], id="many-digits"
+        ),
         pytest.param(b"Content-Length: 2\r\n\r\none" + TWO, [b"on", b"two"], id="too-short"),
         pytest.param(b"{}" + ONE, [b"one"], id="a-message-without-a-header"),
         pytest.param(b"x" * 70_000 + ONE, [b"one"], id="much-that-is-no-header"),

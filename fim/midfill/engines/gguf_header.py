@@ -9,6 +9,7 @@ The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 import sys
@@ -80,7 +81,12 @@ class GgufHeader:
         """The same for each layer, or one for all of them, or none."""
         value = self.metadata.get(f"{self.architecture}.{key}")
         values = value if isinstance(value, tuple) else (value,)
-        return tuple(max(0, int(v)) for v in values if isinstance(v, int | float))
+        # Where a count is written as a fraction that is none (infinite, or not a number), it is not known.
+        return tuple(
+            max(0, int(v)) if isinstance(v, int) or math.isfinite(v) else 0
+            for v in values
+            if isinstance(v, int | float)
+        )
 
 
 def read_header(path: Path) -> GgufHeader:

@@ -228,6 +228,8 @@ def _identity(model: str) -> tuple[str, int, int]:
         status = path.stat()
     except OSError as error:
         raise ModelError(f"There is no model file at {model} ({error.strerror}).") from error
+    except ValueError:
+        raise ModelError(f"{model!a} is no path; name a GGUF file.") from None
     if not path.is_file():
         raise ModelError(f"{model} is not a file; name a GGUF file.")
     return str(path), status.st_size, status.st_mtime_ns

@@ -417,7 +417,8 @@ def _spawn(
     environment = {"OMP_WAIT_POLICY": "passive", "GGML_NO_BACKTRACE": "1"} | os.environ
     if files.log_path.exists() and files.log_path.stat().st_size > _LOG_BYTES:
         files.log_path.unlink()
-    with files.log_path.open("ab") as log:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    with os.fdopen(os.open(files.log_path, flags, 0o600), "ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "midfill.engines.host", "--model", model],
             stdin=subprocess.PIPE,

@@ -8,6 +8,7 @@ import sys
 import click
 
 from midfill.errors import MidfillError
+from midfill.hidden import plain
 from midfill.version import __version__
 
 _COMMANDS = {
@@ -61,5 +62,5 @@ def main() -> None:
     try:
         cli()
     except MidfillError as error:
-        click.echo(f"midfill: {error}", err=True)
+        click.echo(f"midfill: {plain(str(error))}", err=True)
         sys.exit(1)

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from midfill.engines.model_files import chosen_model, located
+from midfill.hidden import shown
 from midfill.settings import EngineSettings
 from midfill_server.checks import Finding, check_instruct, run_checks, worst
 from midfill_server.checks_settings import check_settings
@@ -60,7 +61,7 @@ def markdown(findings: Sequence[Finding]) -> str:
     for finding in findings:
         lines.append(f"- {_MARKS[finding.level][0]} **{finding.topic}**: {finding.text}")
         lines += [f"  - {line}" for line in (finding.remedy, *finding.details) if line]
-    return "\n".join(lines).replace(str(Path.home()), "~")
+    return shown("\n".join(lines)).replace(str(Path.home()), "~")
 
 
 def _show(findings: Sequence[Finding]) -> None:
@@ -68,9 +69,11 @@ def _show(findings: Sequence[Finding]) -> None:
     width = max(len(finding.topic) for finding in findings)
     for finding in findings:
         mark, colour = _MARKS[finding.level]
-        console.print(Text.assemble((mark, colour), f" {finding.topic:<{width}}  ", finding.text))
+        console.print(
+            Text.assemble((mark, colour), f" {finding.topic:<{width}}  ", shown(finding.text))
+        )
         indent = " " * (width + 4)
         if finding.remedy:
-            console.print(Text(indent + finding.remedy, style="bold"))
+            console.print(Text(indent + shown(finding.remedy), style="bold"))
         for line in finding.details:
-            console.print(Text(indent + line, style="dim"))
+            console.print(Text(indent + shown(line), style="dim"))

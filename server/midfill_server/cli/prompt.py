@@ -16,6 +16,7 @@ from midfill.engine import Engine, Role
 from midfill.engines.model_files import chosen_model
 from midfill.engines.select import open_engine
 from midfill.formats import Layout
+from midfill.hidden import shown
 from midfill.settings import EngineSettings, Settings
 from midfill_server.cli.complete import LINGER_S
 from midfill_server.cli.place import Place, read_place
@@ -70,7 +71,8 @@ def command(
     if layout:
         settings = replace(settings, completion=replace(settings.completion, layout=layout))
     found = asyncio.run(report_at(where, settings, folders))
-    click.echo(json.dumps(found) if as_json else "\n".join(spelled(found)))
+    # Files of other people may hold what steers a terminal; JSON has it as it is.
+    click.echo(json.dumps(found) if as_json else shown("\n".join(spelled(found))))
 
 
 async def report_at(place: Place, settings: Settings, folders: Sequence[Path]) -> dict[str, Any]:

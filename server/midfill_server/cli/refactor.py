@@ -22,6 +22,7 @@ import click
 from midfill.edits import applied
 from midfill.engine import Engine
 from midfill.errors import DocumentError, RoleError
+from midfill.hidden import shown
 from midfill.instruct import Proposal, Task, file_for_tests, proposal, refusal, tasks
 from midfill.subject import Subject
 from midfill.text import split_lines
@@ -167,7 +168,8 @@ def _run(
     if file is not None and apply:
         file.write()
     elif file is not None and not as_json:
-        click.echo(file.diff(), nl=False)
+        # To a program it goes as it is. The lines around may hold what steers a terminal.
+        click.echo(shown(file.diff()) if sys.stdout.isatty() else file.diff(), nl=False)
     _end(made, file, as_json)
 
 

@@ -16,7 +16,9 @@ from lsprotocol import types as lsp
 
 from midfill.engine import Engine
 from midfill.errors import MidfillError
+from midfill.hidden import plain
 from midfill.instruct import Told, explanation
+from midfill.markdown import sanitised
 from midfill_server.features.actions import Place, subject_in
 from midfill_server.session import Explained, instruct_key
 
@@ -46,7 +48,9 @@ async def explain(ls: MidfillServer, params: Any) -> dict[str, Any]:
         place = Place.from_json({"uri": uri, "range": params.range})
         markdown, note = await _explained(ls, place, send)
     except (AttributeError, MidfillError) as error:
-        note = str(error) if isinstance(error, MidfillError) else "The request names no range."
+        # Shown as Markdown, like the rest, and perhaps in a server's own words.
+        said = str(error) if isinstance(error, MidfillError) else "The request names no range."
+        note = sanitised(plain(said))
         send(Told("done", note))
         markdown = ""
     return {"id": request_id, "markdown": markdown, "note": note}
@@ -113,6 +117,7 @@ async def _explained(
         note = str(error)
     if note is None:
         note = "A later request took the place of this one."
+    note = sanitised(plain(note))
     send(Told("done", note))
     return whole, note
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pygls.exceptions import JsonRpcInvalidParams
 
+from midfill.hidden import plain
 from midfill.version import __version__
 from midfill_server.session import Session
 from midfill_server.statistics import report
@@ -61,7 +62,8 @@ def status_of(session: Session) -> Status:
         "ready": True,
     }
     state = next(state for state, holds in conditions.items() if holds)
-    return Status(state, session.model, sentences[state])
+    # A model's name stands in its file, and what is wrong may be a server's own words.
+    return Status(state, plain(session.model), plain(sentences[state]))
 
 
 class StatusLight:
