@@ -21,8 +21,14 @@ URI = "file:///work/space/example.py"
 class LspClient:
     """One server process and what it said."""
 
-    def __init__(self, *arguments: str, state_dir: Path, env: dict[str, str] | None = None) -> None:
-        command = [sys.executable, "-m", "midfill_server", "serve", *arguments]
+    def __init__(
+        self,
+        *arguments: str,
+        state_dir: Path,
+        env: dict[str, str] | None = None,
+        program: tuple[str, ...] = ("-m", "midfill_server", "serve"),
+    ) -> None:
+        command = [sys.executable, *program, *arguments]
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
