@@ -193,7 +193,7 @@ def _completing(
 ) -> Work:
     async def work(run: Run) -> tuple[Completion, ...]:
         engine = snapshot.engine_for(context)
-        await engine.info()
+        session.works(engine, (await engine.info()).name)
         run.loaded.set()
         if not yields:
             session.read[snapshot.document.uri] = _around(context)

@@ -33,10 +33,12 @@ class Proxy:
         self.n_hit = 0
         """Answers to which it was done."""
         self._listener = socket.create_server(("127.0.0.1", 0))
+        port = self._listener.getsockname()[1]
+        self._own = f"127.0.0.1:{port}".encode()
         self._open: list[socket.socket] = []
         self._closed = threading.Event()
         threading.Thread(target=self._accept, daemon=True).start()
-        files.write(replace(state, port=self._listener.getsockname()[1]))
+        files.write(replace(state, port=port))
 
     def __enter__(self) -> Proxy:
         return self
@@ -79,7 +81,8 @@ class Proxy:
             while data := client.recv(CHUNK):
                 if data.startswith((b"GET ", b"POST ")):
                     asked[0] = data.partition(b"\r\n")[0]
-                host.sendall(data)
+                # The host refuses what was sent to another address.
+                host.sendall(data.replace(self._own, f"127.0.0.1:{self._port}".encode(), 1))
             host.shutdown(socket.SHUT_WR)
 
     def _harm(self, client: socket.socket, data: bytes) -> bool:

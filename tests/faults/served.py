@@ -1,4 +1,4 @@
-"""`midfill serve`, but every engine is in a host, also a scripted one: so each stage of its work can be made to last."""
+"""`midfill serve`, but every engine is in a host, also a scripted one: so each stage of its work can last."""
 
 from __future__ import annotations
 

@@ -14,6 +14,8 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -42,6 +44,9 @@ _AFTER_ALL_RESTS_S = 300.0
 
 _ANSWER_S = 10.0
 """A host that listens but does not answer for so long is left alone, and another takes its place."""
+
+_SILENCE_S = 30.0
+"""A host says something in each lease every 5 s. One that says nothing for so long, nor answers then, hangs."""
 
 _START_S = 60.0
 """For a new process to listen. The model loads afterwards, for as long as it takes."""
@@ -356,7 +361,7 @@ class _Rest:
             raise ModelError(str(self._error))
         if self._crashes > len(RESTS_S):
             raise EngineError(
-                f"The process that runs the model has ended {self._crashes} times in a row; "
+                f"The process that runs the model has ended {len(RESTS_S) + 1} times in a row or more; "
                 f"its log is {files.log_path}."
             )
         raise EngineGone(
@@ -371,24 +376,53 @@ async def _hold(
     """Hold a lease until cancelled, or until the host ends. Ends at once if it is not the host that we seek."""
     params = {"linger_s": min(max(linger_s, 0.0), MAX_LINGER_S)}
     headers = {"Authorization": f"Bearer {state.token}"}
-    async with open_client(state.url, Access(connect_s=_ANSWER_S)) as client:
-        # Whoever has taken the port of a host that died must be shown neither the token nor any code.
-        with contextlib.suppress(httpx.HTTPError, ValueError, KeyError, TypeError):
-            if not await shows_token(client, state.token):
-                return
-            async with client.stream("GET", "/lease", params=params, headers=headers) as response:
-                async for line in response.aiter_lines():
-                    if json.loads(line)["key"] != files.key:
-                        return
-                    granted.set_result(None)
+    access = Access(connect_s=_ANSWER_S, silence_s=_SILENCE_S)
+    async with open_client(state.url, access) as client:
+        try:
+            # Whoever has taken the port of a host that died must be shown neither the token nor any code.
+            while await shows_token(client, state.token):
+                with contextlib.suppress(
+                    httpx.ReadTimeout
+                ):  # This machine may have slept: see whether it answers.
+                    async with client.stream(
+                        "GET", "/lease", params=params, headers=headers
+                    ) as response:
+                        async for line in response.aiter_lines():
+                            if line and json.loads(line)["key"] != files.key:
+                                return
+                            if not granted.done():
+                                granted.set_result(None)
+                    return
+        except httpx.ReadTimeout:
+            if granted.done():
+                _end_hung(files, state)
+        except (httpx.HTTPError, ValueError, KeyError, TypeError):
+            pass  # It is gone, or is no host of ours.
+
+
+def _end_hung(files: HostFiles, state: HostState) -> None:
+    """End a host that hangs, for the next one needs its memory; only where it is seen that the process is one."""
+    with contextlib.suppress(OSError, AttributeError):
+        command = Path("/proc", str(state.pid), "cmdline").read_bytes()
+        if files.read() == state and b"midfill.engines.host" in command:
+            os.kill(state.pid, signal.SIGKILL)
 
 
 def _acquired(lock: FileLock) -> bool:
-    """Take the lock, if no other process has it."""
-    with contextlib.suppress(Timeout):
+    """Take the lock, if no other process has it.
+
+    Raises:
+        EngineError: the file cannot be made, or cannot be locked.
+    """
+    try:
         lock.acquire(blocking=False)
-        return True
-    return False
+    except Timeout:
+        return False
+    except (OSError, NotImplementedError) as error:
+        raise EngineError(
+            f"The file {lock.lock_file} cannot be locked ({error}); make its folder writable."
+        ) from error
+    return True
 
 
 def _spawn(
@@ -464,10 +498,18 @@ def _died_loading(model: str, files: HostFiles) -> ModelError:
 
 
 def _cannot_start(files: HostFiles, how: str) -> EngineError:
+    with contextlib.suppress(OSError):
+        if shutil.disk_usage(files.folder).free < _ROOM_BYTES:
+            return EngineError(
+                f"The process that runs the model cannot be started: the disk of {files.folder} is full."
+            )
     return EngineError(
         f"The process that runs the model cannot be started ({how}); its log is {files.log_path}."
     )
 
+
+_ROOM_BYTES = 1 << 16
+"""What the files of a host need at least."""
 
 _LARGEST_EXIT_STATUS = 255
 """Above are the codes with which Windows ends a process; on POSIX a signal gives a negative status."""

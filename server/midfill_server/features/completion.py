@@ -79,6 +79,8 @@ async def _answer(
         found = await answer(ls.session, assumed, caret, asked_by, n_candidates, live)
     except MidfillError as error:
         logger.warning("%s: nothing, %s", request_id, error)
+        if trouble := ls.session.fails(error):
+            ls.tell(trouble, lsp.MessageType.Error)
         return None
     except Exception as error:
         # An error answered to this request pops up in the editor at every key.
