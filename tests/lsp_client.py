@@ -10,12 +10,15 @@ import sys
 import threading
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 TIMEOUT_S = 60.0
 """Long enough for a busy machine; a test never waits it out unless it fails."""
 
 URI = "file:///work/space/example.py"
+
+
+Client = TypeVar("Client", bound="LspClient")
 
 
 class LspClient:
@@ -56,7 +59,7 @@ class LspClient:
         for thread in self._threads:
             thread.start()
 
-    def __enter__(self) -> LspClient:
+    def __enter__(self: Client) -> Client:
         return self
 
     def __exit__(

@@ -33,7 +33,7 @@ from pygls.protocol import LanguageServerProtocol
 from pygls.protocol.json_rpc import JsonRPCNotification, JsonRPCRequestMessage
 from pygls.protocol.language_server import lsp_method
 
-from midfill_server.defects import described
+from midfill_server.defects import reported
 from midfill_server.framing import Frames
 
 logger = logging.getLogger(__name__)
@@ -163,7 +163,7 @@ class StrictProtocol(LanguageServerProtocol):
             self._refuse(msg_id, error)
         else:
             # The message is left out: it may quote the user's code, and an editor writes errors to its log.
-            logger.error("a request could not be answered: %s", described(error))
+            logger.error("a request could not be answered: %s", reported(error))
             self._refuse(msg_id, JsonRpcInternalError(f"A defect: {type(error).__name__}"))
 
     @lsp_method(lsp.WORKSPACE_EXECUTE_COMMAND)

@@ -9,17 +9,18 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import psutil
 
 from lsp_client import LspClient
 from midfill.engines.state import HostFiles, HostState
+
+Found = TypeVar("Found")
 
 SERVED = Path(__file__).with_name("served.py")
 PATIENCE_S = float(os.environ.get("MIDFILL_PATIENCE_S", "60"))
@@ -125,7 +126,7 @@ class Window(LspClient):
         return f"\n{metric} 0" not in text
 
 
-def eventually(look: Callable[[], Any]) -> Any:
+def eventually(look: Callable[[], Found | None]) -> Found:
     """What `look` sees as soon as it sees something."""
     until = time.monotonic() + PATIENCE_S
     while not (found := look()):
@@ -167,6 +168,3 @@ def files_are_sound(folder: Path) -> None:
             assert path.suffix in (".lock", ".log", ".sqlite", ".sqlite-wal", ".sqlite-shm"), path
         if path.suffix not in (".lock", ".log") and path.exists() and path.is_file():
             assert os.name != "posix" or not path.stat().st_mode & 0o077, path
-
-
-PYTHON = sys.executable

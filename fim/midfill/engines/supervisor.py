@@ -30,6 +30,7 @@ from filelock import FileLock, Timeout
 
 from midfill.engine import ModelInfo, Piece, Role, Sampling
 from midfill.engines.access import Access, open_client
+from midfill.engines.crashes import report_end
 from midfill.engines.model_files import located
 from midfill.engines.remote import RemoteEngine, shows_token
 from midfill.engines.state import MAX_LINGER_S, HostFiles, HostState, sweep
@@ -52,6 +53,7 @@ _START_S = 60.0
 """For a new process to listen. The model loads afterwards, for as long as it takes."""
 
 _POLL_S = 0.02
+_TAIL_BYTES = 1 << 14
 _LOG_BYTES = 1 << 20
 """A log larger than this is begun anew."""
 
@@ -222,7 +224,7 @@ class HostEngine:
         return await _Lease.take(model, files, state, self._settings.host_linger_s, self._role)
 
     async def _start(self, model: str, instruct: str, files: HostFiles) -> _Lease:
-        token = secrets.token_urlsafe(32)
+        token, log_bytes = secrets.token_urlsafe(32), _size(files.log_path)
         try:
             sweep(files.folder)
             process = _spawn(model, instruct, files, self._settings, token, self._grace_s)
@@ -247,6 +249,7 @@ class HostEngine:
             process.kill()
             raise self._rest.begin(files, _cannot_start(files, "it did not answer in time"))
         if status < 0 or status > _LARGEST_EXIT_STATUS:
+            report_end(f"status {status}", _tail(files.log_path, log_bytes), files.folder)
             raise self._rest.begin(files, _died_loading(model, files))
         raise self._rest.begin(files, _cannot_start(files, f"it ended with status {status}"))
 
@@ -262,6 +265,8 @@ class HostEngine:
     def _crashed(self, lease: _Lease, error: MidfillError) -> None:
         """Remember that the host is of no use any more; once for each host, whoever notices."""
         if lease is self._lease:
+            if lease.lost or isinstance(error, EngineGone):
+                report_end("the host has ended", lease.said(), lease.files.folder)
             self._let_go()
             self._rest.begin(lease.files, error)
 
@@ -289,6 +294,7 @@ class _Lease:
         self.state = state
         self.remote = RemoteEngine(state.url, Access(state.token), role=role)
         self._holding = holding
+        self._log_bytes = _size(files.log_path)
 
     @classmethod
     async def take(
@@ -314,6 +320,10 @@ class _Lease:
     def lost(self) -> bool:
         """Whether the host has ended."""
         return self._holding.done()
+
+    def said(self) -> str:
+        """What the host has written to its log since."""
+        return _tail(self.files.log_path, self._log_bytes)
 
     async def release(self) -> None:
         """Close the connections."""
@@ -468,6 +478,21 @@ def _spawn(
     # Waits for its end, so that it does not stay behind as a zombie.
     threading.Thread(target=process.wait, name="midfill-host-end", daemon=True).start()
     return process
+
+
+def _size(path: Path) -> int:
+    with contextlib.suppress(OSError):
+        return path.stat().st_size
+    return 0
+
+
+def _tail(path: Path, since: int) -> str:
+    """What was written to a log behind a place, the last of it where that is much."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(since if since <= end <= since + _TAIL_BYTES else max(0, end - _TAIL_BYTES))
+        return file.read().decode("utf-8", "replace")
+    return ""
 
 
 def _model(settings: EngineSettings) -> str:
