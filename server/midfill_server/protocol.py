@@ -60,7 +60,7 @@ class StrictProtocol(LanguageServerProtocol):
         """Handle one message; None stands for one that could not be told from its surroundings."""
         try:
             message = json.loads(body) if body is not None else None
-        except (ValueError, RecursionError):
+        except (ValueError, RecursionError, MemoryError):
             message = None
         if message is None:
             self._refuse(None, JsonRpcParseError("The message is not JSON"))
@@ -229,7 +229,10 @@ async def serve(
 
     async def handling() -> None:
         while (body := await messages.get()) != _END:
-            protocol.receive(body)
+            try:
+                protocol.receive(body)
+            except Exception as error:  # Whatever it is, the next message is read.
+                logger.error("a message could not be handled: %s", reported(error))
             # What a request needs is frozen in its handler's first step, before the next message is handled.
             await asyncio.sleep(0)
         protocol.left.set()
