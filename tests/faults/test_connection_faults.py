@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from faults.proxy import Mode, Proxy
+from faults.record import FOLDER_VARIABLE
 from faults.window import ANSWER, SOURCE, Window
 
 STAGES = {
@@ -27,6 +29,10 @@ FEW = {
 }
 """Those that every run of the tests looks at; `make reliability` looks at all."""
 
+LONG_RUN = pytest.mark.skipif(
+    FOLDER_VARIABLE not in os.environ, reason="`make reliability` looks at all stages and faults"
+)
+
 
 @pytest.mark.parametrize(
     ("stage", "mode"),
@@ -35,7 +41,7 @@ FEW = {
             stage,
             mode,
             id=f"{mode}-{stage}",
-            marks=[] if (stage, mode) in FEW else pytest.mark.slow,
+            marks=[] if (stage, mode) in FEW else LONG_RUN,
         )
         for stage in STAGES
         for mode in MODES

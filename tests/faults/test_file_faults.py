@@ -53,6 +53,9 @@ def indexed(root: Path, state_dir: Path) -> list[str]:
 def begin(window: Window, root: Path) -> None:
     window.begin(index={"enabled": True}, folders=(root.as_uri(),))
     eventually(lambda: len(indexed(root, window.state_dir)) >= 4)
+    # Its log is emptied at the end of a walk.
+    log = index_path([root.resolve()], window.state_dir / "index").with_suffix(".sqlite-wal")
+    eventually(lambda: not log.exists() or not log.stat().st_size)
 
 
 def indexer(state_dir: Path) -> psutil.Process:

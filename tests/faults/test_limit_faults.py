@@ -59,8 +59,10 @@ def test_a_full_disk_is_one_message_and_recovers_with_room(state_dir: Path) -> N
         said = window.said()
         assert len(said) == 1, said
         assert "is full" in said[0]
+        assert window.status() == "error"
         (state_dir / "filler.log").unlink()
         window.recovers()
+        assert window.status() == "ready"
         assert window.said() == []
         window.leaves_well()
 

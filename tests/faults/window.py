@@ -88,6 +88,11 @@ class Window(LspClient):
                 found.append(str(message["params"]["message"]))
         return found
 
+    def status(self) -> str:
+        """What a status bar would show."""
+        answer = self.request("workspace/executeCommand", {"command": "midfill.status"})
+        return str(answer["result"]["state"])
+
     def leaves_well(self) -> None:
         """The editor leaves: each request was answered once, no process stays, and no file is damaged."""
         assert self.close() == 0
