@@ -76,6 +76,8 @@ def faults(path: Path) -> dict[str, dict[str, int]]:
     # The file is our own test run's.
     for case in ET.parse(path).iter("testcase"):
         name = case.get("name", "").partition("[")[0].removeprefix("test_").replace("_", " ")
+        if not name:
+            continue  # A run that was broken off.
         kinds = {child.tag for child in case}
         bad = "failed" if kinds & {"failure", "error"} else "skipped"
         counts.setdefault(name, Counter())[bad if kinds - {"properties"} else "passed"] += 1

@@ -35,7 +35,7 @@ def limited(window: Window, limit: int, soft: int) -> Iterator[None]:
 def full_disk(folder: Path) -> Iterator[None]:
     """A file system without any room, until the context ends; skips, loudly, where none may be mounted."""
     folder.mkdir(mode=0o700)
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k,mode=700", "midfill-test", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m,mode=700", "midfill-test", str(folder)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("A FULL DISK IS NOT CHECKED: nothing may be mounted here")
     try:
@@ -43,7 +43,7 @@ def full_disk(folder: Path) -> Iterator[None]:
         with filler.open("wb", buffering=0) as file:
             try:
                 while True:
-                    file.write(b"x" * 512)
+                    file.write(b"x" * 4096)
             except OSError:
                 pass
         yield
