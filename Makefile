@@ -5,7 +5,7 @@ EMBEDDED = $(shell $(BIN)/python -c 'import midfill_models as m; print(m.embedde
 PRESET ?= small
 SOURCES := fim/midfill server/midfill_server models tests bench tools clients/vscode/generate.py
 
-.PHONY: help setup demo test fuzz test-training test-offload check fix bench model vscode package picture lock
+.PHONY: help setup demo test fuzz test-training test-offload check fix bench reliability model vscode package picture lock
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -46,6 +46,9 @@ bench: setup ## Measure speed and quality of MODEL (the embedded one by default)
 	$(BIN)/python -m bench.engine $(or $(MODEL),$(EMBEDDED))
 	$(BIN)/python -m bench.holes $(if $(MODEL),--model $(MODEL))
 	$(BIN)/python -m bench.replay bench/holes.py --clock real $(if $(MODEL),--model $(MODEL))
+
+reliability: setup ## Attack it, load it and watch it for long; write docs/reliability.md (40 minutes)
+	$(BIN)/python tools/reliability.py
 
 model: ## Train a model: make model PRESET=nano, small or base
 	$(PYTHON) models/training/make_model.py --preset $(PRESET)

@@ -10,7 +10,7 @@ import sys
 import threading
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 TIMEOUT_S = 60.0
 """Long enough for a busy machine; a test never waits it out unless it fails."""
@@ -18,11 +18,20 @@ TIMEOUT_S = 60.0
 URI = "file:///work/space/example.py"
 
 
+Client = TypeVar("Client", bound="LspClient")
+
+
 class LspClient:
     """One server process and what it said."""
 
-    def __init__(self, *arguments: str, state_dir: Path, env: dict[str, str] | None = None) -> None:
-        command = [sys.executable, "-m", "midfill_server", "serve", *arguments]
+    def __init__(
+        self,
+        *arguments: str,
+        state_dir: Path,
+        env: dict[str, str] | None = None,
+        program: tuple[str, ...] = ("-m", "midfill_server", "serve"),
+    ) -> None:
+        command = [sys.executable, *program, *arguments]
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -50,7 +59,7 @@ class LspClient:
         for thread in self._threads:
             thread.start()
 
-    def __enter__(self) -> LspClient:
+    def __enter__(self: Client) -> Client:
         return self
 
     def __exit__(

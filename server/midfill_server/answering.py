@@ -20,6 +20,7 @@ from midfill.errors import MidfillError
 from midfill.generation import Generation
 from midfill.settings import CompletionSettings
 from midfill.text import Document
+from midfill_server.defects import reported
 from midfill_server.scheduler import Run, Superseded, Turn, Work
 from midfill_server.session import Session, Snapshot
 
@@ -193,7 +194,7 @@ def _completing(
 ) -> Work:
     async def work(run: Run) -> tuple[Completion, ...]:
         engine = snapshot.engine_for(context)
-        await engine.info()
+        session.works(engine, (await engine.info()).name)
         run.loaded.set()
         if not yields:
             session.read[snapshot.document.uri] = _around(context)
@@ -278,7 +279,7 @@ def _quietly(action: Callable[[], None]) -> None:
         pass  # Who asks for a completion is told.
     except Exception as error:
         # The message is left out: it may quote the user's code.
-        logger.error("a defect, while nobody waits: %s", type(error).__name__)
+        logger.error("a defect, while nobody waits: %s", reported(error))
 
 
 def _is_tried(session: Session, snapshot: Snapshot, taken: CompletionContext) -> bool:

@@ -28,10 +28,32 @@ class Frames:
         """Bytes of the message whose header was read."""
         self._searched = 0
         """Bytes in which no header ends."""
+        self._n_to_pass = 0
+        """Bytes to come of a message for which there was no memory."""
 
     def feed(self, data: bytes) -> Iterator[bytes | None]:
-        """The bodies that `data` completes, in order; None for a header that names none."""
-        self._bytes += data
+        """The bodies that `data` completes, in order; None for a header that names none.
+
+        None as well for a message for which there is no memory: it is passed over, and those after it are read.
+        """
+        n_passed = min(self._n_to_pass, len(data))
+        self._n_to_pass -= n_passed
+        data, is_taken = data[n_passed:], False
+        try:
+            self._bytes += data
+            is_taken = True
+            yield from self._messages()
+        except MemoryError:
+            n_missing = (self._length or 0) - len(self._bytes)
+            rest = b"" if is_taken else data[max(0, n_missing) :]
+            self._n_to_pass = max(0, n_missing - (0 if is_taken else len(data)))
+            del self._bytes[: self._length]
+            self._length, self._searched = None, 0
+            self._bytes += rest
+            yield None
+            yield from self._messages()
+
+    def _messages(self) -> Iterator[bytes | None]:
         while True:
             if self._length is None:
                 header = self._header()

@@ -31,6 +31,10 @@ MAX_STARTS = 4
 """How often the process is started at most: each time it dies, the file that it read then is passed over."""
 
 
+RETRY_S = 60.0
+"""After so long it is tried again where the index could not be written."""
+
+
 class Indexing:
     """The index of one workspace and the process that keeps it. Owned by the session; for the event loop's thread.
 
@@ -107,17 +111,25 @@ class Indexing:
         return None
 
     async def _run(self, path: Path) -> None:
+        n_starts = 0
         try:
-            for n_start in range(MAX_STARTS):
-                await self._run_once(path, careful=n_start > 0)
+            while n_starts < MAX_STARTS:
+                try:
+                    await self._run_once(path, careful=n_starts > 0)
+                except OSError as error:
+                    self.trouble = f"The indexing process cannot be started ({error.strerror})."
                 if self.trouble:
-                    break
+                    # A full disk, say. It is nobody's fault that is read, and may be mended.
+                    logger.warning("%s", self.trouble)
+                    self._fresh.set()
+                    await asyncio.sleep(RETRY_S)
+                    self.trouble = ""
+                    continue
+                n_starts += 1
                 logger.warning(
-                    "the indexing process has ended; start %d of %d", n_start + 1, MAX_STARTS
+                    "the indexing process has ended; start %d of %d", n_starts, MAX_STARTS
                 )
-            self.trouble = self.trouble or "The indexing process does not stay alive."
-        except OSError as error:
-            self.trouble = f"The indexing process cannot be started ({error.strerror})."
+            self.trouble = "The indexing process does not stay alive."
         finally:
             self._fresh.set()
 
@@ -150,9 +162,11 @@ class Indexing:
             n_sent, lists = 0, list(self._waiting)
             for told in lists:
                 self._send(told)
-            async for line in process.stdout:
-                n_sent = self._heard(json.loads(line), n_sent)
-            await process.wait()
+            # What it was killed in the middle of saying is no JSON.
+            with contextlib.suppress(ValueError):
+                async for line in process.stdout:
+                    n_sent = self._heard(json.loads(line), n_sent)
+                await process.wait()
         finally:
             self._process = None
             if process.returncode is None:

@@ -34,7 +34,7 @@ from pygls.protocol.json_rpc import JsonRPCNotification, JsonRPCRequestMessage
 from pygls.protocol.language_server import lsp_method
 
 from midfill.hidden import quoted
-from midfill_server.defects import described
+from midfill_server.defects import described, reported
 from midfill_server.framing import Frames
 
 logger = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class StrictProtocol(LanguageServerProtocol):
         """Handle one message; None stands for one that could not be told from its surroundings."""
         try:
             message = json.loads(body) if body is not None else None
-        except (ValueError, RecursionError):
+        except (ValueError, RecursionError, MemoryError):
             message = None
         if message is None:
             self._refuse(None, JsonRpcParseError("The message is not JSON"))
@@ -164,7 +164,7 @@ class StrictProtocol(LanguageServerProtocol):
             self._refuse(msg_id, error)
         else:
             # The message is left out: it may quote the user's code, and an editor writes errors to its log.
-            logger.error("a request could not be answered: %s", described(error))
+            logger.error("a request could not be answered: %s", reported(error))
             self._refuse(msg_id, JsonRpcInternalError(f"A defect: {type(error).__name__}"))
 
     def _check_handler_result(self, future: Future[Any]) -> None:
@@ -173,7 +173,7 @@ class StrictProtocol(LanguageServerProtocol):
         if isinstance(error, JsonRpcException):
             logger.warning("a notification could not be used: %s", described(error))
         elif error is not None:
-            logger.error("a notification could not be handled: %s", described(error))
+            logger.error("a notification could not be handled: %s", reported(error))
 
     @lsp_method(lsp.WORKSPACE_EXECUTE_COMMAND)
     def lsp_workspace__execute_command(
@@ -238,7 +238,10 @@ async def serve(
 
     async def handling() -> None:
         while (body := await messages.get()) != _END:
-            protocol.receive(body)
+            try:
+                protocol.receive(body)
+            except Exception as error:  # Whatever it is, the next message is read.
+                logger.error("a message could not be handled: %s", reported(error))
             # What a request needs is frozen in its handler's first step, before the next message is handled.
             await asyncio.sleep(0)
         protocol.left.set()

@@ -18,6 +18,7 @@ from lsprotocol import types as lsp
 from pygls.lsp.server import LanguageServer
 from pygls.protocol.language_server import lsp_method
 
+from midfill.engines.crashes import watch_loop
 from midfill.hidden import plain
 from midfill.version import __version__
 from midfill_server.answering import read_when_idle, take_edit
@@ -29,7 +30,7 @@ from midfill_server.convert import (
     from_lsp_encoding,
     from_lsp_notebook,
 )
-from midfill_server.defects import described
+from midfill_server.defects import reported
 from midfill_server.features import configuration, instruct, notices, workspace
 from midfill_server.features.completion import completion, inline_completion
 from midfill_server.features.items import TRIGGER_CHARACTERS
@@ -81,7 +82,11 @@ class MidfillServer(LanguageServer):
             self._serve(connection.recv, connection.sendall)
 
     def _serve(self, read: Callable[[int], bytes], write: Callable[[bytes], object]) -> None:
-        asyncio.run(serve(self.protocol, read, write))
+        async def serving() -> None:
+            watch_loop()
+            await serve(self.protocol, read, write)
+
+        asyncio.run(serving())
         from midfill.engines.state import state_folder  # noqa: PLC0415  # Of no use to `initialize`.
 
         self.session.statistics.save(state_folder())
@@ -92,7 +97,7 @@ class MidfillServer(LanguageServer):
 
     def report_server_error(self, error: Exception, source: Any) -> None:
         """Log what went wrong without its message, which may quote the user's code."""
-        logger.error("a message could not be handled: %s", described(error.__cause__ or error))
+        logger.error("a message could not be handled: %s", reported(error.__cause__ or error))
 
 
 class DocumentProtocol(StrictProtocol):

@@ -15,7 +15,7 @@ from midfill.cache import CompletionCache
 from midfill.context import CompletionContext
 from midfill.engine import Engine, Role
 from midfill.engines.fake import FAKE_SCHEME
-from midfill.errors import MidfillError
+from midfill.errors import EngineError, MidfillError, ModelError
 from midfill.following import nothing_follows
 from midfill.formats import format_of, limits_of
 from midfill.notebook import Notebook
@@ -270,6 +270,25 @@ class Session:
         """A document and its tree, or None if it is not open."""
         document = self.documents.get(uri)
         return None if document is None else (document, self.trees.of(document))
+
+    def works(self, engine: Engine, model: str) -> None:
+        """An engine has its model. If it is still the one in use, what was wrong with it is mended."""
+        if engine is self._engine:
+            self.told.discard(self.trouble)
+            self.model, self.trouble = model, ""
+
+    def fails(self, error: MidfillError) -> str:
+        """An engine could not answer. What a person must mend is returned, the first time that it is so.
+
+        What passes by itself is not: a host that has ended is started again, a busy server asked again.
+        """
+        if type(error) not in (EngineError, ModelError):
+            return ""
+        self.trouble = str(error)
+        if self.trouble in self.told:
+            return ""
+        self.told.add(self.trouble)
+        return self.trouble
 
     async def warm_up(self) -> None:
         """Load the model behind the editor's back; what a person must mend stands in `trouble` afterwards."""

@@ -114,19 +114,30 @@ class Statistics:
                 total = load(folder)
                 total[0].update(counts)
                 total[1].update(bins)
-                fresh = path.with_suffix(f".{os.getpid()}")
-                fresh.write_text(json.dumps({"counts": total[0], "bins": total[1]}), "utf-8")
-                fresh.replace(path)
+                _write(path, json.dumps({"counts": total[0], "bins": total[1]}))
             self._saved = Counter(self.counts), Counter(self.bins)
 
 
 def load(folder: Path) -> tuple[Counter[str], Counter[int]]:
     """What all servers of this user have counted: by name, and answers by time. Nothing if no file can be read."""
-    with suppress(OSError, ValueError, TypeError, AttributeError):
+    with suppress(Exception):  # A damaged file is one of many things; it is made anew.
         data = json.loads((folder / FILE_NAME).read_text("utf-8"))
         bins = {int(idx): int(count) for idx, count in data["bins"].items()}
         return Counter({str(k): int(v) for k, v in data["counts"].items()}), Counter(bins)
     return Counter(), Counter()
+
+
+def _write(path: Path, text: str) -> None:
+    """Put a whole file in the place of another, for this user alone; or, where it cannot be written, nothing."""
+    draft = path.with_suffix(f".{os.getpid()}")
+    draft.unlink(missing_ok=True)
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def report(counts: Mapping[str, int], bins: Mapping[int, int]) -> dict[str, Any]:

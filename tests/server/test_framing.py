@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -62,3 +64,26 @@ def test_a_message_is_found_after_any_bytes(garbage: bytes) -> None:
     # Unless they announce a message themselves, which then swallows what follows.
     if b"ength" not in garbage:
         assert fed(garbage + b"\r\n\r\n" + ONE)[-1] == b"one"
+
+
+def framed(body: bytes) -> bytes:
+    return b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+class Tight(bytearray):
+    """Memory for so many bytes."""
+
+    def __iadd__(self, data: Any) -> Tight:  # type: ignore[misc]
+        if len(self) + len(data) > 100:
+            raise MemoryError
+        return super().__iadd__(data)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 50, 99])
+def test_a_message_for_which_there_is_no_memory_is_passed_over(chunk: int) -> None:
+    frames = Frames()
+    frames._bytes = Tight()
+    sent = framed(b"1" * 10) + framed(b"2" * 300) + framed(b"3" * 20)
+    pieces = [sent[at : at + chunk] for at in range(0, len(sent), chunk)]
+    found = [body for piece in pieces for body in frames.feed(piece)]
+    assert found == [b"1" * 10, None, b"3" * 20]

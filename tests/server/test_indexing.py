@@ -304,3 +304,21 @@ async def test_the_server_itself_parses_nothing_and_hears_little(
         await fresh(indexing)
     assert told[-1] == Progress(2000, 2000)
     assert len(told) == 2 + 2000 // N_FILES_PER_BATCH
+
+
+async def test_where_it_cannot_be_written_it_is_tried_again(
+    root: Path, state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("midfill_server.indexing.RETRY_S", 0.2)
+    path = index_path([root.resolve()], state_dir / "index")
+    path.parent.mkdir(parents=True, mode=0o700)
+    path.mkdir()  # What takes an index's name is no damage that could be mended.
+    async with indexing_of(root) as indexing:
+        await fresh(indexing)
+        assert found(indexing, "name_3") == []
+        path.rmdir()
+        until_s = time.monotonic() + SECONDS
+        while found(indexing, "name_3") != ["m3.py"]:
+            assert time.monotonic() < until_s
+            await asyncio.sleep(0.1)
+        assert indexing.trouble == ""

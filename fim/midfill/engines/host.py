@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import faulthandler
 import json
 import logging
 import os
@@ -32,6 +33,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from midfill.engine import Engine, Role
+from midfill.engines.crashes import watch, watch_loop
 from midfill.engines.fake import FAKE_SCHEME, FakeEngine
 from midfill.engines.host_api import Host
 from midfill.engines.precedence import Precedence
@@ -140,6 +142,7 @@ def run_until_signal(work: Coroutine[Any, Any, None]) -> None:
     """Run on a fresh event loop; an interrupt or a request to terminate ends it in good order."""
 
     async def watched() -> None:
+        watch_loop()
         loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(task.cancel))
@@ -184,6 +187,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model = parser.parse_args(arguments).model
     terms = json.loads(sys.stdin.readline())
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
+    watch("host")
+    faulthandler.enable()  # Where in our code a signal hit it, for the log.
     run_until_signal(
         run_host(
             model,

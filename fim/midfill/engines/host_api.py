@@ -6,6 +6,7 @@ of one.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import math
@@ -49,6 +50,9 @@ from midfill.engines.resident import Resident
 from midfill.engines.state import MAX_LINGER_S, proof
 from midfill.errors import EngineRefused, MidfillError
 from midfill.version import __version__
+
+HEARTBEAT_S = 5.0
+"""How often a lease says that the host is still there: an empty line."""
 
 _NONCE = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
@@ -207,10 +211,16 @@ class Host:
             with self.leases.held(linger_s):
                 await start(send, "application/x-ndjson")
                 await part(send, json.dumps(told).encode() + b"\n")
-                await self.leases.over.wait()
+                while not await self._over_within(HEARTBEAT_S):
+                    await part(send, b"\n")
                 await end(send)
 
         return Watched(hold)
+
+    async def _over_within(self, seconds: float) -> bool:
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self.leases.over.wait(), seconds)
+        return self.leases.over.is_set()
 
 
 def _answer(

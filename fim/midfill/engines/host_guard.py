@@ -13,6 +13,7 @@ import logging
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from midfill.engines.crashes import note
 from midfill.engines.host_http import error_response, place
 
 _log = logging.getLogger("midfill.host")
@@ -31,6 +32,7 @@ class Guard:
             await app(scope, receive, send)
         except Exception as error:
             # Without its message, which could quote the user's text.
+            note(error)
             _log.error("A request failed: %s", place(error))
 
     def _refusal(self, scope: Scope) -> Response | None:

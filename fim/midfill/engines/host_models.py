@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
 from midfill.engine import ModelInfo, Piece, Role, Sampling
+from midfill.engines.crashes import note
 from midfill.engines.host_http import Loading, Unloadable, place
 from midfill.engines.host_meter import Meter
 from midfill.engines.resident import Resident
@@ -101,5 +102,6 @@ class Models:
 def _unloadable(error: Exception) -> Unloadable:
     if isinstance(error, MidfillError):
         return Unloadable(str(error))
+    note(error)
     _log.error("Loading failed: %s", place(error))
     return Unloadable(f"The engine failed to start ({type(error).__name__}).")

@@ -124,19 +124,23 @@ class HostFiles:
         try:
             fields = json.loads(self.state_path.read_text("utf-8"))
             state = HostState(**fields)
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError, TypeError, RecursionError):
             return None
-        sound = isinstance(state.port, int) and 0 < state.port < 65536
+        sound = type(state.port) is int and 0 < state.port < 2**16
+        sound = sound and type(state.pid) is int and 0 < state.pid < 2**31
         sound = sound and isinstance(state.token, str) and state.token.isascii()
         return state if sound and state.key == self.key else None
 
     def write(self, state: HostState) -> None:
         """Name the running host; readers see the old file or the new one, never a part."""
         draft = self.state_path.with_suffix(f".{secrets.token_hex(4)}")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(asdict(state), file)
-        _replace(draft, self.state_path)
+        try:
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                json.dump(asdict(state), file)
+            _replace(draft, self.state_path)
+        finally:
+            draft.unlink(missing_ok=True)  # Of a full disk.
 
     def remove(self, token: str) -> None:
         """Take the file away if it still names the host with this token."""

@@ -14,6 +14,8 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -28,6 +30,7 @@ from filelock import FileLock, Timeout
 
 from midfill.engine import ModelInfo, Piece, Role, Sampling
 from midfill.engines.access import Access, open_client
+from midfill.engines.crashes import report_end
 from midfill.engines.model_files import located
 from midfill.engines.remote import RemoteEngine, shows_token
 from midfill.engines.state import MAX_LINGER_S, HostFiles, HostState, sweep
@@ -43,10 +46,14 @@ _AFTER_ALL_RESTS_S = 300.0
 _ANSWER_S = 10.0
 """A host that listens but does not answer for so long is left alone, and another takes its place."""
 
+_SILENCE_S = 30.0
+"""A host says something in each lease every 5 s. One that says nothing for so long, nor answers then, hangs."""
+
 _START_S = 60.0
 """For a new process to listen. The model loads afterwards, for as long as it takes."""
 
 _POLL_S = 0.02
+_TAIL_BYTES = 1 << 14
 _LOG_BYTES = 1 << 20
 """A log larger than this is begun anew."""
 
@@ -217,7 +224,7 @@ class HostEngine:
         return await _Lease.take(model, files, state, self._settings.host_linger_s, self._role)
 
     async def _start(self, model: str, instruct: str, files: HostFiles) -> _Lease:
-        token = secrets.token_urlsafe(32)
+        token, log_bytes = secrets.token_urlsafe(32), _size(files.log_path)
         try:
             sweep(files.folder)
             process = _spawn(model, instruct, files, self._settings, token, self._grace_s)
@@ -242,6 +249,7 @@ class HostEngine:
             process.kill()
             raise self._rest.begin(files, _cannot_start(files, "it did not answer in time"))
         if status < 0 or status > _LARGEST_EXIT_STATUS:
+            report_end(f"status {status}", _tail(files.log_path, log_bytes), files.folder)
             raise self._rest.begin(files, _died_loading(model, files))
         raise self._rest.begin(files, _cannot_start(files, f"it ended with status {status}"))
 
@@ -257,6 +265,8 @@ class HostEngine:
     def _crashed(self, lease: _Lease, error: MidfillError) -> None:
         """Remember that the host is of no use any more; once for each host, whoever notices."""
         if lease is self._lease:
+            if lease.lost or isinstance(error, EngineGone):
+                report_end("the host has ended", lease.said(), lease.files.folder)
             self._let_go()
             self._rest.begin(lease.files, error)
 
@@ -284,6 +294,7 @@ class _Lease:
         self.state = state
         self.remote = RemoteEngine(state.url, Access(state.token), role=role)
         self._holding = holding
+        self._log_bytes = _size(files.log_path)
 
     @classmethod
     async def take(
@@ -309,6 +320,10 @@ class _Lease:
     def lost(self) -> bool:
         """Whether the host has ended."""
         return self._holding.done()
+
+    def said(self) -> str:
+        """What the host has written to its log since."""
+        return _tail(self.files.log_path, self._log_bytes)
 
     async def release(self) -> None:
         """Close the connections."""
@@ -356,7 +371,7 @@ class _Rest:
             raise ModelError(str(self._error))
         if self._crashes > len(RESTS_S):
             raise EngineError(
-                f"The process that runs the model has ended {self._crashes} times in a row; "
+                f"The process that runs the model has ended {len(RESTS_S) + 1} times in a row or more; "
                 f"its log is {files.log_path}."
             )
         raise EngineGone(
@@ -371,24 +386,53 @@ async def _hold(
     """Hold a lease until cancelled, or until the host ends. Ends at once if it is not the host that we seek."""
     params = {"linger_s": min(max(linger_s, 0.0), MAX_LINGER_S)}
     headers = {"Authorization": f"Bearer {state.token}"}
-    async with open_client(state.url, Access(connect_s=_ANSWER_S)) as client:
-        # Whoever has taken the port of a host that died must be shown neither the token nor any code.
-        with contextlib.suppress(httpx.HTTPError, ValueError, KeyError, TypeError):
-            if not await shows_token(client, state.token):
-                return
-            async with client.stream("GET", "/lease", params=params, headers=headers) as response:
-                async for line in response.aiter_lines():
-                    if json.loads(line)["key"] != files.key:
-                        return
-                    granted.set_result(None)
+    access = Access(connect_s=_ANSWER_S, silence_s=_SILENCE_S)
+    async with open_client(state.url, access) as client:
+        try:
+            # Whoever has taken the port of a host that died must be shown neither the token nor any code.
+            while await shows_token(client, state.token):
+                with contextlib.suppress(
+                    httpx.ReadTimeout
+                ):  # This machine may have slept: see whether it answers.
+                    async with client.stream(
+                        "GET", "/lease", params=params, headers=headers
+                    ) as response:
+                        async for line in response.aiter_lines():
+                            if line and json.loads(line)["key"] != files.key:
+                                return
+                            if not granted.done():
+                                granted.set_result(None)
+                    return
+        except httpx.ReadTimeout:
+            if granted.done():
+                _end_hung(files, state)
+        except (httpx.HTTPError, ValueError, KeyError, TypeError):
+            pass  # It is gone, or is no host of ours.
+
+
+def _end_hung(files: HostFiles, state: HostState) -> None:
+    """End a host that hangs, for the next one needs its memory; only where it is seen that the process is one."""
+    with contextlib.suppress(OSError, AttributeError):
+        command = Path("/proc", str(state.pid), "cmdline").read_bytes()
+        if files.read() == state and b"midfill.engines.host" in command:
+            os.kill(state.pid, signal.SIGKILL)
 
 
 def _acquired(lock: FileLock) -> bool:
-    """Take the lock, if no other process has it."""
-    with contextlib.suppress(Timeout):
+    """Take the lock, if no other process has it.
+
+    Raises:
+        EngineError: the file cannot be made, or cannot be locked.
+    """
+    try:
         lock.acquire(blocking=False)
-        return True
-    return False
+    except Timeout:
+        return False
+    except (OSError, NotImplementedError) as error:
+        raise EngineError(
+            f"The file {lock.lock_file} cannot be locked ({error}); make its folder writable."
+        ) from error
+    return True
 
 
 def _spawn(
@@ -437,6 +481,21 @@ def _spawn(
     return process
 
 
+def _size(path: Path) -> int:
+    with contextlib.suppress(OSError):
+        return path.stat().st_size
+    return 0
+
+
+def _tail(path: Path, since: int) -> str:
+    """What was written to a log behind a place, the last of it where that is much."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(since if since <= end <= since + _TAIL_BYTES else max(0, end - _TAIL_BYTES))
+        return file.read().decode("utf-8", "replace")
+    return ""
+
+
 def _model(settings: EngineSettings) -> str:
     """The path of the model that the settings name, or what makes a `fake:` engine.
 
@@ -465,10 +524,18 @@ def _died_loading(model: str, files: HostFiles) -> ModelError:
 
 
 def _cannot_start(files: HostFiles, how: str) -> EngineError:
+    with contextlib.suppress(OSError):
+        if shutil.disk_usage(files.folder).free < _ROOM_BYTES:
+            return EngineError(
+                f"The process that runs the model cannot be started: the disk of {files.folder} is full."
+            )
     return EngineError(
         f"The process that runs the model cannot be started ({how}); its log is {files.log_path}."
     )
 
+
+_ROOM_BYTES = 1 << 16
+"""What the files of a host need at least."""
 
 _LARGEST_EXIT_STATUS = 255
 """Above are the codes with which Windows ends a process; on POSIX a signal gives a negative status."""

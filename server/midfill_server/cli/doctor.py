@@ -13,6 +13,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from midfill.engines.crashes import Crash, crashes
 from midfill.engines.model_files import chosen_model, located
 from midfill.hidden import shown
 from midfill.settings import EngineSettings
@@ -35,7 +36,7 @@ _MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "problem": ("✗",
 )
 @click.option("--url", "urls", multiple=True, help="Address of a server to look at instead.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-@click.option("--report", is_flag=True, help="Print Markdown for a bug report, without your name.")
+@click.option("--report", is_flag=True, help="Print Markdown for a bug report, with crashes.")
 def command(model: str, instruct: str, urls: tuple[str, ...], as_json: bool, report: bool) -> None:
     """Look at this installation, this machine, the model and the project in this folder, and say what to do.
 
@@ -49,18 +50,23 @@ def command(model: str, instruct: str, urls: tuple[str, ...], as_json: bool, rep
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings]))
     elif report:
-        click.echo(markdown(findings))
+        click.echo(markdown(findings, crashes()))
     else:
         _show(findings)
     sys.exit(worst(findings) == "problem")
 
 
-def markdown(findings: Sequence[Finding]) -> str:
-    """The findings for a bug report. The home folder, and with it the user's name, is left out."""
+def markdown(findings: Sequence[Finding], crashes: Sequence[Crash] = ()) -> str:
+    """The findings and the crashes for a bug report. The home folder, and with it the user's name, is left out."""
     lines = []
     for finding in findings:
         lines.append(f"- {_MARKS[finding.level][0]} **{finding.topic}**: {finding.text}")
         lines += [f"  - {line}" for line in (finding.remedy, *finding.details) if line]
+    for crash in crashes:
+        times = f"{crash.n} times, last {crash.last}" if crash.n > 1 else crash.last
+        lines.append(f"- ✗ **crash of the {crash.process}**: {crash.what} ({times})")
+        lines.append(f"  - after {crash.uptime_s:.0f} s; {', '.join(crash.versions)}")
+        lines += [f"  - `{frame}`" for frame in crash.stack]
     return shown("\n".join(lines)).replace(str(Path.home()), "~")
 
 

@@ -9,6 +9,7 @@ from functools import partial
 
 import click
 
+from midfill.engines.crashes import watch
 from midfill.engines.model_files import chosen_model
 from midfill.engines.select import open_engine
 from midfill.settings import EngineSettings, InstructSettings, LogLevel, Settings
@@ -51,6 +52,7 @@ def command(
     # pygls writes whole messages, and with them the user's code, at lower levels.
     for noisy in ("pygls", "httpx", "httpcore", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
+    watch("server")
     session = Session(
         lambda settings, role: open_engine(
             settings.engine, settings.instruct, role=role, tell=server.tell

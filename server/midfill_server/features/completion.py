@@ -11,7 +11,7 @@ from lsprotocol import types as lsp
 from midfill.errors import MidfillError
 from midfill_server.answering import AskedBy, answer
 from midfill_server.convert import from_lsp_position, from_lsp_selection
-from midfill_server.defects import described
+from midfill_server.defects import reported
 from midfill_server.features.items import Answer, inline_items, list_items
 
 if TYPE_CHECKING:
@@ -79,10 +79,12 @@ async def _answer(
         found = await answer(ls.session, assumed, caret, asked_by, n_candidates, live)
     except MidfillError as error:
         logger.warning("%s: nothing, %s", request_id, error)
+        if trouble := ls.session.fails(error):
+            ls.tell(trouble, lsp.MessageType.Error)
         return None
     except Exception as error:
         # An error answered to this request pops up in the editor at every key.
-        logger.error("%s: nothing, a defect: %s", request_id, described(error))
+        logger.error("%s: nothing, a defect: %s", request_id, reported(error))
         return None
     shown = tuple(each for each in found if each.text)
     if not shown:

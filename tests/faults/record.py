@@ -1,0 +1,17 @@
+"""What tests of reliability found, for the table in `docs/reliability.md`."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+FOLDER_VARIABLE = "MIDFILL_RELIABILITY_DIR"
+"""Environment variable that names the folder for it; without, nothing is written."""
+
+
+def record(name: str, found: dict[str, Any]) -> None:
+    """Keep what one of them found."""
+    if folder := os.environ.get(FOLDER_VARIABLE):
+        Path(folder, f"{name}.json").write_text(json.dumps(found, indent=1), "utf-8")

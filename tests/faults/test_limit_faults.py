@@ -1,0 +1,132 @@
+"""The disk is full, descriptors and memory are used up, and the clock is moved."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from faults.window import Window, files_are_sound
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="sets limits of running processes")
+
+DAYS_S = 40 * 86400
+
+
+@contextmanager
+def limited(window: Window, limit: int, soft: int) -> Iterator[None]:
+    """The server, and what it starts meanwhile, have no more of a resource than this."""
+    process = psutil.Process(window.process.pid)
+    before = process.rlimit(limit)
+    process.rlimit(limit, (soft, before[1]))
+    try:
+        yield
+    finally:
+        process.rlimit(limit, before)
+
+
+@contextmanager
+def full_disk(folder: Path) -> Iterator[None]:
+    """A file system without any room, until the context ends; skips, loudly, where none may be mounted."""
+    folder.mkdir(mode=0o700)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m,mode=700", "midfill-test", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("A FULL DISK IS NOT CHECKED: nothing may be mounted here")
+    try:
+        filler = folder / "filler.log"
+        with filler.open("wb", buffering=0) as file:
+            try:
+                while True:
+                    file.write(b"x" * 4096)
+            except OSError:
+                pass
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_is_one_message_and_recovers_with_room(state_dir: Path) -> None:
+    with full_disk(state_dir), Window(state_dir) as window:
+        window.begin(index={"enabled": True}, folders=(state_dir.parent.as_uri(),))
+        assert window.completes() == ""
+        assert window.completes() == ""
+        said = window.said()
+        assert len(said) == 1, said
+        assert "is full" in said[0]
+        assert window.status() == "error"
+        (state_dir / "filler.log").unlink()
+        window.recovers()
+        assert window.status() == "ready"
+        assert window.said() == []
+        window.leaves_well()
+
+
+def test_files_that_may_not_grow_are_one_message(state_dir: Path) -> None:
+    with Window(state_dir) as window:
+        with limited(window, psutil.RLIMIT_FSIZE, 0):
+            window.begin()
+            assert window.completes() == ""
+            assert window.completes() == ""
+            assert len(window.said()) == 1
+        window.recovers()
+        files_are_sound(state_dir)
+        window.leaves_well()
+
+
+def test_without_descriptors_nothing_comes_and_with_them_it_does(state_dir: Path) -> None:
+    with Window(state_dir) as window:
+        window.begin()
+        window.recovers()
+        n_open = psutil.Process(window.process.pid).num_fds()
+        with limited(window, psutil.RLIMIT_NOFILE, n_open - 2):
+            window.host().kill()
+            assert window.completes() == ""
+            assert window.completes() == ""
+        window.recovers()
+        assert len(window.said()) <= 1
+        window.leaves_well()
+
+
+def test_without_memory_a_request_is_answered_and_the_session_goes_on(state_dir: Path) -> None:
+    with Window(state_dir) as window:
+        window.begin()
+        window.recovers()
+        n_bytes = psutil.Process(window.process.pid).memory_info().vms
+        with limited(window, psutil.RLIMIT_AS, n_bytes + (48 << 20)):
+            assert window.completes("x = 1\n" * 4_000_000) == ""
+        window.recovers()
+        window.leaves_well()
+
+
+@pytest.mark.parametrize("moved_s", [DAYS_S, -DAYS_S], ids=["forwards", "backwards"])
+def test_a_clock_that_is_moved_changes_nothing(
+    state_dir: Path, tmp_path: Path, moved_s: int
+) -> None:
+    root, clock = tmp_path / "project", tmp_path / "clock"
+    root.mkdir()
+    (root / "m.py").write_text("def name():\n    return 'of name'\n")
+    path = os.pathsep.join(
+        (str(Path(__file__).with_name("clock")), os.environ.get("PYTHONPATH", ""))
+    )
+    env = {"PYTHONPATH": path, "MIDFILL_TEST_CLOCK": str(clock)}
+    with Window(state_dir, env) as window:
+        window.begin(index={"enabled": True}, folders=(root.as_uri(),))
+        window.recovers()
+        host = window.host().pid
+        clock.write_text(str(moved_s))
+        window.recovers()
+        with Window(state_dir, env) as other:
+            other.begin()
+            other.recovers()
+            assert other.host().pid == host
+            other.close()
+        window.recovers()
+        assert window.host().pid == host
+        assert window.said() == []
+        window.leaves_well()

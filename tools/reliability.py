@@ -1,0 +1,179 @@
+"""`make reliability`: every fault, the load, the long run and what leaves the machine, measured, and a table of it.
+
+The figures are kept in `bench/results/reliability-DATE-MACHINE.json`; the table in `docs/reliability.md` is made of
+that file and of the newest `bench/results/fuzz-*.json`. With `--table` nothing is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ET
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "bench" / "results"
+PAGE = ROOT / "docs" / "reliability.md"
+BEGIN, END = "<!-- table: made by make reliability -->", "<!-- end of the table -->"
+FOLDER_VARIABLE = "MIDFILL_RELIABILITY_DIR"
+SOAKS = ("load", "windows", "editing")
+
+
+def main() -> None:
+    """Measure, unless told not to, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--table", action="store_true", help="only write the table anew")
+    parser.add_argument("--from", dest="folder", type=Path, help="take what was measured into it")
+    parser.add_argument("--minutes", type=float, default=20.0, help="of the long run")
+    parser.add_argument("--machine", default=f"cpu{os.cpu_count()}", help="name of this machine")
+    given = parser.parse_args()
+    if not given.table:
+        with tempfile.TemporaryDirectory() as made:
+            folder = given.folder or Path(made)
+            if given.folder is None:
+                measure(folder, given.minutes)
+            found = gathered(folder)
+        path = RESULTS / f"reliability-{date.today():%Y-%m-%d}-{given.machine}.json"
+        path.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+    head, _, rest = PAGE.read_text("utf-8").partition(BEGIN)
+    PAGE.write_text(f"{head}{BEGIN}\n{table()}\n{END}{rest.partition(END)[2]}", "utf-8")
+
+
+def measure(folder: Path, minutes: float) -> None:
+    """Run it all; what fails is in the results."""
+    environ = {**os.environ, FOLDER_VARIABLE: str(folder)}
+    tests = ["-m", "pytest", "-q", "tests/faults", f"--junitxml={folder / 'faults.xml'}"]
+    subprocess.run([sys.executable, *tests], cwd=ROOT, env=environ, check=False)
+    for kind in SOAKS:
+        seconds = 60 * minutes if kind == "editing" else 60
+        command = ["-m", "bench.soak", kind, "--seconds", str(seconds)]
+        out = ["--out", str(folder / f"soak-{kind}.json")]
+        subprocess.run([sys.executable, *command, *out], cwd=ROOT, check=True)
+
+
+def gathered(folder: Path) -> dict[str, Any]:
+    """What was measured into a folder."""
+    names = ("privacy", *(f"soak-{kind}" for kind in SOAKS))
+    paths = {name: folder / f"{name}.json" for name in names}
+    found = {
+        name: json.loads(path.read_text("utf-8")) for name, path in paths.items() if path.exists()
+    }
+    return {"faults": faults(folder / "faults.xml"), **found}
+
+
+def faults(path: Path) -> dict[str, dict[str, int]]:
+    """By test: how many of its cases passed, failed and were skipped."""
+    counts: dict[str, Counter[str]] = {}
+    # The file is our own test run's.
+    for case in ET.parse(path).iter("testcase"):
+        name = case.get("name", "").partition("[")[0].removeprefix("test_").replace("_", " ")
+        if not name:
+            continue  # A run that was broken off.
+        kinds = {child.tag for child in case}
+        bad = "failed" if kinds & {"failure", "error"} else "skipped"
+        counts.setdefault(name, Counter())[bad if kinds - {"properties"} else "passed"] += 1
+    return {name: dict(count) for name, count in counts.items()}
+
+
+def table() -> str:
+    """The newest results, as Markdown."""
+    rows = ["| what | result |", "|---|---|"]
+    fuzzed = _newest("fuzz")
+    if fuzzed:
+        inputs = sum(target["inputs"] for target in fuzzed.values())
+        defects = sum(target["defects"] for target in fuzzed.values())
+        rows.append(
+            f"| inputs fuzzed (`make fuzz`) | {inputs:,} in {len(fuzzed)} targets, {defects} defects left |"
+        )
+    rows += [f"| {what} | {result} |" for what, result in _rows(_newest("reliability"))]
+    return "\n".join(rows)
+
+
+def _rows(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, count in found.get("faults", {}).items():
+        n = sum(count.values()) - count.get("skipped", 0)
+        skipped = f", {count['skipped']} not possible here" if "skipped" in count else ""
+        yield name, f"{count.get('passed', 0)} of {n} survived{skipped}"
+    if privacy := found.get("privacy"):
+        yield (
+            "secrets planted / found elsewhere",
+            f"{len(privacy['planted'])} / {len(privacy['found'])}",
+        )
+        yield "packets to other addresses", str(len(privacy["packets_out"]))
+        yield (
+            "works without a network",
+            ", ".join(name for name, ok in privacy["worked"].items() if ok),
+        )
+    if load := found.get("soak-load"):
+        yield (
+            "requests in a minute, to one server",
+            (
+                f"{load['asked']:,} asked, {load['answered_per_s']:.0f} answered a second, "
+                f"{load['server_cpu_ms_each']:.2f} ms of CPU each, unanswered {load['unanswered']}, "
+                f"answered twice {load['answered_twice']}; {_load(load)}"
+            ),
+        )
+        yield "cancelled requests among them, answered", _ms(load["cancelled_ms"])
+    if windows := found.get("soak-windows"):
+        low, high = windows["p50_ms_of_windows"]
+        yield (
+            f"{windows['clients']} clients of one host",
+            (
+                f"{windows['requests']:,} requests, {windows['failed']} failed; {_ms(windows['all_ms'])}; "
+                f"medians of the windows {low:.0f} to {high:.0f} ms, fairness {windows['fairness']} "
+                f"(Jain; 1 is even); {_load(windows)}"
+            ),
+        )
+    if editing := found.get("soak-editing"):
+        yield (
+            "hours of typing",
+            (
+                f"{editing['hours_of_typing']} in {editing['minutes']} min, {editing['keys']:,} keys, "
+                f"{editing['asked']:,} requests: unanswered {editing['unanswered']}, answered twice "
+                f"{editing['answered_twice']}, stale shown {editing['stale']}; {_load(editing)}"
+            ),
+        )
+        hours = editing["hours_of_typing"] / (editing["minutes"] / 60)
+        for name, kinds in editing["processes"].items():
+            yield (
+                f"growth of the {name} per hour of typing",
+                ", ".join(
+                    f"{kind.replace('_', ' ')} {kinds[kind]['slope_per_hour'] / hours:+.1f} "
+                    f"({kinds[kind]['first']:g} → {kinds[kind]['last']:g})"
+                    for kind in ("rss_mb", "descriptors", "threads")
+                ),
+            )
+
+
+def _ms(times: Mapping[str, float]) -> str:
+    return f"p50 {times['p50']:.0f} ms, p99 {times['p99']:.0f} ms"
+
+
+def _load(found: Mapping[str, Any]) -> str:
+    told = found["circumstances"]
+    return f"load {told['load_mean']} on {told['cores']} cores"
+
+
+def _newest(kind: str) -> dict[str, Any]:
+    paths = [
+        path
+        for path in RESULTS.glob(f"{kind}-*.json")
+        if re.search(r"-\d{4}-\d\d-\d\d-", path.name)
+    ]
+    if not paths:
+        return {}
+    found: dict[str, Any] = json.loads(max(paths, key=lambda path: path.name).read_text("utf-8"))
+    return found
+
+
+if __name__ == "__main__":
+    main()
