@@ -29,7 +29,7 @@ _RAM_SHARE = 0.75
 """Of main memory, for the model; the rest is for the editor and everyone else, as in `fit`."""
 _ON_CPU_GB: Mapping[Role, float] = {"completion": 2.0, "instruct": 5.0}
 """Weights read for each token, at most, where a processor does all the work: 4 GB take some 200 ms for a token there
-(reckoned from a smaller model, not measured), and who types does not wait as long as who has asked for an explanation."""
+(reckoned from a smaller model, not measured), and who types does not wait as long as who asked for an explanation."""
 _COMPLETION_SHARE = 0.5
 """Of the memory, for the model that completes where another explains and edits."""
 
