@@ -1,20 +1,20 @@
-"""`python -m bench.copy_fit MODEL.gguf`: how far a model should trust what the text itself proposes.
+"""`python -m bench.copy_fit MODEL.gguf`: how what the text itself proposes is weighed with what a model finds likely.
 
-Holes are cut into code that training leaves out and no bench holds out: pip's own, Midfill's, and the validation
-modules. The true middle is read token by token; wherever the text proposes one, it is noted what spoke for it
-(`llama_copying.features`) and whether it was right. A logistic regression over that gives the weights for
-`llama_copying._TRUST`. They are judged on holes in what training holds out: the cost of a true token in nats, for
-the model alone and for the mixture, with the weights in use and with the new ones.
+Holes are cut into code that training leaves out and no bench holds out. The true middle is read token by token, and
+for each it is noted what spoke for every token that the engine would consider (`llama_copying.features`), and which
+was right. A conditional logit over that gives the weights for `llama_copying.toml`. They are judged on holes in what
+training holds out: the cost of a true token in nats, and how many are the likeliest, for the model alone and for the
+mixture, with the weights in use and with the new ones.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ctypes
-import math
+import json
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,15 +22,25 @@ import click
 import numpy as np
 import numpy.typing as npt
 from bench.holes import ONE_LINE
-from bench.holes_items import CORPUS_RULES, Hole, Source, cut_holes, held_out_sources, sources_in
+from bench.holes_items import (
+    CORPUS_RULES,
+    Hole,
+    Kind,
+    Source,
+    cut_holes,
+    held_out_sources,
+    sources_in,
+)
 from bench.workplace import context_of
 
 from midfill.engine import Sampling
+from midfill.engines import llama_copying
 from midfill.engines.llama_cache import PromptCache
 from midfill.engines.llama_copy_sampling import CopyingGreedy, copy_source
-from midfill.engines.llama_copying import features, trust
+from midfill.engines.llama_copying import FEATURES, features
 from midfill.engines.llama_healing import Healing
 from midfill.engines.llama_load import Loaded, load
+from midfill.engines.llama_model import LlamaModel
 from midfill.formats import format_of
 from midfill.prompt import budget_of, render
 from midfill.settings import CompletionSettings, EngineSettings
@@ -41,6 +51,8 @@ else:
     import tomli as tomllib
 
 RIDGE = 1.0
+KINDS_FITTED: tuple[Kind, ...] = (*ONE_LINE, "block")
+WEIGHTS = Path(llama_copying.__file__).with_suffix(".toml")
 N_TOKENS_MOST = 40
 """Of each hole."""
 
@@ -49,15 +61,17 @@ Weights = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Step:
-    """A token of a true middle, where the text proposed one."""
+    """A token of a true middle."""
 
-    features: dict[str, float]
-    was_right: bool
+    rows: Weights
+    """What spoke for each option, and last for any other token."""
+    right_idx: int
     log_true: float
     """What the model gave to the true token."""
-    log_proposed: float
-    trusted: float
-    """With the weights in use."""
+    log_other: float
+    """What the model gave to all that are no option."""
+    was_likeliest: bool
+    """The model's likeliest."""
 
 
 def fitting_sources() -> list[Source]:
@@ -75,8 +89,8 @@ def fitting_sources() -> list[Source]:
     ]
 
 
-def steps_of(holes: Sequence[Hole], loaded: Loaded, *, with_file: bool) -> Iterator[Step]:
-    """Every token of the true middles for which there was a proposal."""
+def steps_of(holes: Sequence[Hole], loaded: Loaded) -> Iterator[Step]:
+    """Every token of the true middles."""
     model, context = loaded.model, loaded.context
     for slot_idx in range(context.n_slots):
         context.keep(slot_idx, 0)
@@ -95,8 +109,7 @@ def steps_of(holes: Sequence[Hole], loaded: Loaded, *, with_file: bool) -> Itera
         )
         middle = asyncio.run(prompt_format.encode("SUFFIX", hole.middle, tokenize))
         is_whole = len(middle) < N_TOKENS_MOST
-        sampling = Sampling(1, copy_from=prompt.left_out if with_file else ())
-        source = copy_source(prompt.ids, sampling, model)
+        source = copy_source(prompt.ids, Sampling(1, copy_from=prompt.left_out), model)
         sampler = CopyingGreedy(source, model, ends, Healing([], model))
         slot_idx, n_held, _ = cache.take(prompt.ids)
         while len(prompt.ids) - n_held > context.n_batch:
@@ -105,81 +118,118 @@ def steps_of(holes: Sequence[Hole], loaded: Loaded, *, with_file: bool) -> Itera
         cache.evaluate(slot_idx, prompt.ids[n_held:], n_logits=1)
         for token in (*middle[:N_TOKENS_MOST], *((-1,) if is_whole else ())):
             logits = context.logits()
-            top, considered = sampler.considered(logits)
+            tokens, options, situation = sampler.considered(logits)
             true = token if token >= 0 else max(ends, key=lambda end: float(logits[end]))
-            if considered is not None:
-                log_true = top.log_probability + float(logits[true] - logits[top.token])
+            if token >= 0 or not _ends_by_line(hole, model, tokens):
+                rows = np.array(features(options, situation))
                 yield Step(
-                    features(considered.evidence, considered.opinion),
-                    considered.token == true,
-                    log_true,
-                    considered.opinion.log_probability,
-                    trust(considered.evidence, considered.opinion),
+                    rows,
+                    tokens.index(true) if true in tokens else len(tokens),
+                    options[0].log_probability + float(logits[true] - logits[tokens[0]]),
+                    float(rows[-1, 0]),
+                    true == tokens[0],
                 )
             if token >= 0:
                 source.append(model.piece(token))
                 cache.evaluate(slot_idx, [token], n_logits=1)
 
 
-def fitted(steps: Sequence[Step]) -> dict[str, float]:
-    """Weights of a logistic regression with a ridge, by Newton's method."""
-    names = list(steps[0].features)
-    rows = np.array([[float(step.features[name]) for name in names] for step in steps])
-    right = np.array([step.was_right for step in steps], float)
-    weights = np.zeros(len(names))
-    for _ in range(50):
-        odds = 1 / (1 + np.exp(-rows @ weights))
-        gradient = rows.T @ (right - odds) - RIDGE * weights
-        hessian = (rows * (odds * (1 - odds))[:, None]).T @ rows + RIDGE * np.eye(len(names))
-        weights = weights + np.linalg.solve(hessian, gradient)
-    return {name: round(float(weight), 2) for name, weight in zip(names, weights, strict=True)}
+def _ends_by_line(hole: Hole, model: LlamaModel, tokens: Sequence[int]) -> bool:
+    """Whether a line end would be as right as the end token is, so that neither says anything."""
+    return hole.kind == "line" and any(model.piece(it).startswith(b"\n") for it in tokens)
 
 
-def nats(steps: Sequence[Step], trusted: Callable[[Step], float]) -> float:
-    """Mean cost of a true token under the mixture."""
-    total = 0.0
+def fitted(steps: Sequence[Step]) -> Weights:
+    """Weights of a conditional logit with a ridge, by Newton's method."""
+    most = max(len(step.rows) for step in steps)
+    rows = np.zeros((len(steps), most, len(FEATURES)))
+    missing = np.full((len(steps), most), -np.inf)
+    right = np.array([step.right_idx for step in steps])
+    for idx, step in enumerate(steps):
+        # Any other token stands last in each step.
+        rows[idx, : len(step.rows)] = step.rows
+        missing[idx, : len(step.rows)] = 0
+    true_rows = rows[np.arange(len(steps)), right]
+    weights = np.zeros(len(FEATURES))
+    weights[0] = 1.0
+    size, last = 1.0, -np.inf
+    direction = np.zeros(len(FEATURES))
+    for _ in range(60):
+        tried = weights + size * direction
+        scores = rows @ tried + missing
+        scores -= np.logaddexp.reduce(scores, axis=1, keepdims=True)
+        gain = scores[np.arange(len(steps)), right].sum() - RIDGE / 2 * tried @ tried
+        if gain < last:
+            # The whole step goes too far where the weights are far from the best.
+            size /= 2
+            continue
+        weights, last, size = tried, gain, 1.0
+        shares = np.exp(scores)
+        expected = np.einsum("sof,so->sf", rows, shares)
+        gradient = (true_rows - expected).sum(0) - RIDGE * weights
+        spread = np.einsum("sof,so,sog->fg", rows, shares, rows, optimize=True)
+        hessian = spread - expected.T @ expected + RIDGE * np.eye(len(FEATURES))
+        direction = np.linalg.solve(hessian, gradient)
+    return weights
+
+
+def judged(steps: Sequence[Step], weights: Weights) -> tuple[float, float]:
+    """Mean cost of a true token under the mixture, in nats, and the share of true tokens that are the likeliest."""
+    cost = n_right = 0.0
     for step in steps:
-        share = min(max(trusted(step), 1e-6), 1 - 1e-6)
-        if step.was_right:
-            total -= math.log(share)
+        scores = step.rows @ weights
+        scores -= np.logaddexp.reduce(scores)
+        cost -= scores[step.right_idx]
+        if step.right_idx == len(scores) - 1:
+            cost -= step.log_true - step.log_other
         else:
-            left = math.log1p(-share) - math.log1p(-min(math.exp(step.log_proposed), 1 - 1e-6))
-            total -= step.log_true + left
-    return total / len(steps)
+            n_right += step.right_idx == scores[:-1].argmax()
+    return cost / len(steps), n_right / len(steps)
 
 
 @click.command()
 @click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--per-kind", type=click.IntRange(1), default=300)
+@click.option(
+    "--source",
+    "folders",
+    type=click.Path(exists=True, path_type=Path),
+    multiple=True,
+    help="Fit to these Python files too; may be given again. Neither training nor a bench may know them.",
+)
+@click.option("--per-kind", type=click.IntRange(1), default=400)
 @click.option("--seed", type=int, default=5)
-def main(model: Path, per_kind: int, seed: int) -> None:
+@click.option("--write/--no-write", default=False, help="Write the weights to llama_copying.toml.")
+def main(model: Path, folders: Sequence[Path], per_kind: int, seed: int, write: bool) -> None:
     """Fit the weights for MODEL and say what they are worth."""
     settings = EngineSettings(n_threads=1, tune=False)
     loaded = load(model, settings, ctypes.create_string_buffer(2), lambda: True)
-    found: dict[str, list[Step]] = {}
-    for name, sources, n in (
-        ("fit", fitting_sources(), per_kind),
-        ("held out", held_out_sources(), per_kind // 2),
-    ):
-        holes = cut_holes(sources, n, seed, ONE_LINE)
-        found[name] = [
-            step
-            for with_file in (False, True)
-            for step in steps_of(holes, loaded, with_file=with_file)
-        ]
-        click.echo(f"{name}: {len(holes)} holes, {len(found[name])} proposals")
-    weights = fitted(found["fit"])
-
-    def anew(step: Step) -> float:
-        score = sum(weights[name] * float(value) for name, value in step.features.items())
-        return 1 / (1 + math.exp(-score))
-
-    held = found["held out"]
-    alone = -sum(step.log_true for step in held) / len(held)
-    in_use, new = nats(held, lambda step: step.trusted), nats(held, anew)
-    click.echo(f"nats per token, held out: model {alone:.3f}, in use {in_use:.3f}, new {new:.3f}")
-    for name, weight in weights.items():
-        click.echo(f'    "{name}": {weight},')
+    sources = [it for folder in folders for it in sources_in(folder, "fit", folder.parent)]
+    fit = cut_holes([*fitting_sources(), *sources], per_kind, seed, KINDS_FITTED)
+    held = cut_holes(held_out_sources(), per_kind // 2, seed, ONE_LINE)
+    steps = list(steps_of(fit, loaded))
+    click.echo(f"fit: {len(fit)} holes, {len(steps)} tokens")
+    weights = fitted(steps).round(3)
+    steps_held = list(steps_of(held, loaded))
+    click.echo(f"judged: {len(held)} holes, {len(steps_held)} tokens")
+    alone = -sum(step.log_true for step in steps_held) / len(steps_held)
+    likeliest = sum(step.was_likeliest for step in steps_held) / len(steps_held)
+    click.echo(f"model alone: {alone:.3f} nats a token, {likeliest:.3f} right")
+    known = tomllib.loads(WEIGHTS.read_text("utf-8"))["weights"] if WEIGHTS.exists() else {}
+    in_use = np.array([known.get(name, 0.0) for name in FEATURES])
+    for name, by in (("in use", in_use), ("new", weights)):
+        nats, right = judged(steps_held, by)
+        click.echo(f"{name}: {nats:.3f} nats a token, {right:.3f} right")
+    lines = [f'"{name}" = {weight}' for name, weight in zip(FEATURES, weights, strict=True)]
+    click.echo("\n".join(lines))
+    if write:
+        WEIGHTS.write_text(
+            "# Written by bench.copy_fit; midfill/engines/llama_copying.py says what each is, in natural units.\n\n"
+            "[weights]\n" + "\n".join(lines) + "\n\n[fit]\n"
+            f'model = "{model.name}"\n'
+            f"sources = {json.dumps(sorted({folder.name for folder in folders}))} # besides copy_fit's own\n"
+            f"n_holes = {len(fit)}\nn_tokens = {len(steps)}\nseed = {seed}\n",
+            "utf-8",
+        )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """What the text itself proposes: how it goes on where it runs as it does right before the point of generation.
 
-A small model is short-sighted, but code repeats itself. Here the longest such places are found, and how far
-what follows there is to be trusted is put as a probability. The idea has many names: cache language models
-(for code: Hellendoorn & Devanbu 2017, "Are deep neural networks the best choice for modeling source code?"),
-pointer networks (See et al. 2017), kNN-LM (Khandelwal et al. 2020).
+A small model is short-sighted, but code repeats itself. Here the longest such places are found, and what follows
+there is weighed with what the model finds likely, and with what the caret's line says about where to end: its
+brackets, and whether it goes on. The result is a probability for each token that is considered. The weights are
+data, `llama_copying.toml`, fitted by `bench.copy_fit`; that file says on what. The idea has many names: cache
+language models (for code: Hellendoorn & Devanbu 2017, "Are deep neural networks the best choice for modeling source
+code?"), pointer networks (See et al. 2017), kNN-LM (Khandelwal et al. 2020).
 
 Everything is bytes, never tokens: the caret often stands inside what is one token elsewhere, so that the same
 text is not the same tokens. Pure: it knows neither llama.cpp nor a vocabulary.
@@ -12,8 +14,17 @@ text is not the same tokens. Pure: it knows neither llama.cpp nor a vocabulary.
 from __future__ import annotations
 
 import math
+import operator
+import sys
 from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
 from typing import NamedTuple
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 MIN_MATCH = 3
 """Bytes before the point of generation that must be the same elsewhere. Two are the same everywhere."""
@@ -35,29 +46,33 @@ class Place(NamedTuple):
     """How many bytes of it are the text after the caret, if enough of them are: then the middle ends here."""
     in_word: bool
     """Whether it goes on with a word that has been begun."""
-    leaves_line: bool
-    """Whether it begins a new line though the caret's has text after the caret."""
 
 
-class Evidence(NamedTuple):
-    """What speaks for the token that most places propose."""
-
-    place: Place
-    """Of those that propose it the one that rejoins most, else the nearest."""
-    n_same: int
-    """Places that propose it."""
-    n_places: int
-
-
-class Opinion(NamedTuple):
-    """What the model itself thinks."""
+class Option(NamedTuple):
+    """A token that may come next: one the model finds likely, or one that places propose."""
 
     log_probability: float
-    """Of the proposed token."""
-    log_rival: float
-    """Of the most probable other token."""
-    rival_ends: bool
-    """Whether that other token is the end."""
+    """By the model alone."""
+    is_end: bool
+    begins_line: bool
+    n_same: int = 0
+    """Places that propose it."""
+    n_rejoined: int = 0
+    """The most that one of those rejoins."""
+    in_word: bool = False
+    """Whether it goes on with a word that has been begun, at one of them."""
+
+
+class Situation(NamedTuple):
+    """What holds for all that may come next."""
+
+    n_matched: int
+    """Bytes that are the same at the places; 0 where there is none."""
+    n_places: int
+    n_open: int
+    """Brackets that the caret's line has open, less those that its rest closes."""
+    line_goes_on: bool
+    """Whether text stands after the caret on its line."""
     is_first: bool
     """Whether nothing has been generated yet."""
 
@@ -72,9 +87,10 @@ class CopySource:
         self._n_given = len(self._text)
         self._after = after[:FOLLOWING]
         self._rejoins = _rejoining_length(after)
-        self._line_goes_on = bool(after.partition(b"\n")[0].strip())
-        self.is_untouched = True
-        """Whether nothing has been generated yet."""
+        rest = after.partition(b"\n")[0]
+        self._line_goes_on = bool(rest.strip())
+        self._n_closed_after = _brackets(rest)[1]
+        self._is_untouched = True
 
     def append(self, text: bytes) -> None:
         """The generation went on with `text`.
@@ -83,7 +99,18 @@ class CopySource:
         holes 9 did not end within 48 tokens, and 5 without; one more was right, none less).
         """
         self._text += text
-        self.is_untouched = self.is_untouched and not text
+        self._is_untouched = self._is_untouched and not text
+
+    def situation(self, places: Sequence[Place]) -> Situation:
+        """What holds at the point of generation, whose places are known."""
+        line = bytes(self._text[-_LINE_BYTES:]).rpartition(b"\n")[2].rpartition(_SEAM)[2]
+        return Situation(
+            places[0].n_matched if places else 0,
+            len(places),
+            _brackets(line)[0] - self._n_closed_after,
+            self._line_goes_on,
+            self._is_untouched,
+        )
 
     def places(self) -> list[Place]:
         """The nearest places with the longest match; none where too little matches."""
@@ -105,7 +132,6 @@ class CopySource:
                     following,
                     self._n_rejoined(following),
                     in_word=_is_word(same[-1:]) and _is_word(following[:1]),
-                    leaves_line=self._line_goes_on and following.startswith(b"\n"),
                 )
             )
             found = text.rfind(same, 0, stop - 1)
@@ -135,64 +161,114 @@ class CopySource:
         return n_same if n_same >= self._rejoins else 0
 
 
-def trust(evidence: Evidence, opinion: Opinion) -> float:
-    """How probable it is that the proposed token is right, between 0 and 1."""
-    score = sum(_TRUST[name] * value for name, value in features(evidence, opinion).items())
-    return 1 / (1 + math.exp(-score))
+def mixture(options: Sequence[Option], situation: Situation) -> list[float]:
+    """The natural logarithm of how probable each option is, and at the end that of any other token.
+
+    Together they are 1. The model's own opinion is one of the things that are weighed.
+    """
+    return _normalized([_score(row, _weights()) for row in features(options, situation)])
 
 
-def features(evidence: Evidence, opinion: Opinion) -> dict[str, float]:
-    """What the trust is weighed from, by name; `bench.copy_fit` finds the weights."""
-    place = evidence.place
-    said = opinion.log_probability
-    odds = said - math.log1p(-min(math.exp(said), 1 - _SURE))
-    is_end = place.n_rejoined > 0
-    return {
-        "always": 1.0,
-        "match": math.log2(place.n_matched),
-        "agreement": evidence.n_same / evidence.n_places,
-        "votes": math.log2(evidence.n_same),
-        "model": max(odds, _LEAST_ODDS),
-        "rival": max(opinion.log_rival, _LEAST_ODDS),
-        "end": is_end,
-        "rejoined": is_end * math.log2(1 + place.n_rejoined),
-        "word": place.in_word and not is_end,
-        "leaves line": place.leaves_line and not is_end,
-        "model ends word": opinion.rival_ends and place.in_word and not is_end,
-        "first": opinion.is_first,
-    }
+def features(options: Sequence[Option], situation: Situation) -> list[tuple[float, ...]]:
+    """What speaks for each option, in the order of `FEATURES`, and at the end for any other token."""
+    left = 1 - sum(math.exp(option.log_probability) for option in options)
+    other = max(math.log(max(left, _SURE)), _LEAST)
+    log_matched = math.log2(situation.n_matched) if situation.n_matched else 0.0
+    unsure = -max(_LEAST, *(option.log_probability for option in options))
+    rows = [_features(option, situation, log_matched, unsure) for option in options]
+    nothing = (0.0,) * (len(FEATURES) - 3)
+    return [*rows, (other, other * log_matched, *nothing, 1.0)]
 
 
-_TRUST = {
-    "always": -3.02,
-    "match": 0.36,  # per doubling of the bytes that match
-    "agreement": 1.76,  # share of the places that propose it
-    "votes": 0.13,  # per doubling of their number
-    "model": 0.46,  # the model's log odds for it
-    "rival": -0.24,  # the model's log-probability of its best other token
-    "end": 1.78,  # it is the end, since what follows there is what stands after the caret
-    "rejoined": 0.67,  # per doubling of the bytes that do
-    "word": 1.31,  # it goes on with a word
-    "leaves line": -1.16,  # it begins a new line though the caret's goes on
-    "model ends word": 0.4,  # the model would rather end, in the middle of a word
-    "first": 0.61,  # nothing has been generated yet
-}
-"""A logistic regression of "was the proposed token the right one?", in natural units, by `bench.copy_fit` for the
-embedded model (4.2M parameters, 43.0M tokens).
+FEATURES = (
+    "model",  # the model's log-probability of it
+    "model, matched",  # the same, for each doubling of the bytes that match somewhere
+    "model, proposed",  # the same, if a place proposes it
+    "share",  # share of the places that propose it
+    "share, unsure",  # the same, for each nat that the model's likeliest token costs
+    "share, matched",  # the same, for each doubling of the bytes that match
+    "share, long",  # and for each above 16 bytes
+    "votes",  # per doubling of the places that propose it
+    "word",  # it goes on with a word, as in another place
+    "first",  # it is proposed, and nothing has been generated yet
+    "rejoined",  # it is the end, per doubling of the bytes that follow a place and stand after the caret
+    "end",  # it is the end
+    "end, open",  # and a bracket of the line stays open
+    "end, closed",  # and a bracket is closed that the line has not opened
+    "end, inside",  # and the line goes on after the caret
+    "leaves line",  # it begins a new line though the caret's goes on
+    "other",  # it is none of the options
+)
 
-Fitted on 6,945 proposals at 600 holes (ends of lines, inside lines, expressions in equal parts) in code that
-`models/training/corpus.toml` leaves out of training and holds out for no bench; once with the prompt to copy from
-and once with the rest of the file; ridge 1. On 300 holes in what training holds out, a token for which there was
-a proposal cost 1.64 nats instead of the model's 2.06. The weights of an earlier model cost 1.65: they carry over.
-What to weigh was chosen with holes of that kind at hand.
-"""
+
+def _features(
+    option: Option, situation: Situation, log_matched: float, unsure: float
+) -> tuple[float, ...]:
+    model = max(option.log_probability, _LEAST)
+    is_proposed, is_end = option.n_same > 0, option.is_end
+    share = option.n_same / situation.n_places if is_proposed else 0.0
+    return (
+        model,
+        model * log_matched,
+        model * is_proposed,
+        share,
+        share * unsure,
+        share * log_matched,
+        share * max(0.0, log_matched - 4),
+        math.log2(1 + option.n_same),
+        float(option.in_word and not is_end),
+        float(is_proposed and situation.is_first),
+        is_end * math.log2(1 + option.n_rejoined),
+        float(is_end),
+        float(is_end and situation.n_open > 0),
+        float(is_end and situation.n_open < 0),
+        float(is_end and situation.line_goes_on),
+        float(option.begins_line and situation.line_goes_on),
+        0.0,
+    )
+
+
+def _score(row: Sequence[float], weights: Sequence[float]) -> float:
+    return sum(map(operator.mul, row, weights))
+
+
+def _normalized(scores: Sequence[float]) -> list[float]:
+    most = max(scores)
+    total = most + math.log(sum(math.exp(score - most) for score in scores))
+    return [min(0.0, score - total) for score in scores]
+
+
+@cache
+def _weights() -> tuple[float, ...]:
+    known = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))["weights"]
+    return tuple(float(known[name]) for name in FEATURES)
+
 
 _SURE = 1e-6
-_LEAST_ODDS = -9.0
-"""What the model finds less probable than one in 8,000 is all the same to it."""
+_LEAST = -12.0
+"""What the model finds less probable than that is all the same to it."""
+_LINE_BYTES = 400
+"""Of a longer line the brackets are not known."""
 
 _SEAM = b"\xff"
 """Between two texts. UTF-8 never holds it, so no match and no proposal runs over it."""
+
+
+def _brackets(line: bytes) -> tuple[int, int]:
+    """How many a piece of a line opens and does not close, and how many it closes and did not open."""
+    n_open = n_closed = 0
+    for byte in line.translate(None, delete=_NO_BRACKETS):
+        if byte in _OPENING:
+            n_open += 1
+        elif n_open:
+            n_open -= 1
+        else:
+            n_closed += 1
+    return n_open, n_closed
+
+
+_OPENING = b"([{"
+_NO_BRACKETS = bytes(set(range(256)) - set(b"([{)]}"))
 
 
 def _is_word(byte: bytes) -> bool:

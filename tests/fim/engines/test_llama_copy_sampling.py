@@ -17,7 +17,7 @@ from midfill.engine import Piece, Sampling
 from midfill.engines.llama import LlamaEngine
 from midfill.engines.llama_context import LlamaContext
 from midfill.engines.llama_copy_sampling import CopyingGreedy, copies, copy_source
-from midfill.engines.llama_copying import CopySource, Evidence, Opinion, trust
+from midfill.engines.llama_copying import CopySource, Option, mixture
 from midfill.engines.llama_healing import Healing
 from midfill.engines.llama_model import LlamaModel
 from midfill.formats import Layout, format_of
@@ -237,17 +237,35 @@ def test_the_probability_is_that_of_the_mixture(
     model: LlamaModel, p_proposed: float, p_other: float
 ) -> None:
     source = CopySource(b"size = width\nsize = ")
-    (place,) = source.places()
+    situation = source.situation(source.places())
     proposed, other = model.first_token(b"width"), model.first_token(b"(")
     assert proposed is not None
     assert other is not None
     rest = {400 + idx: (1 - p_proposed - p_other) / 10 for idx in range(10)}
     logits = _Logits({proposed: p_proposed, other: p_other, **rest}, model.n_vocab)
-    opinion = Opinion(math.log(p_proposed), math.log(p_other), rival_ends=False, is_first=True)
-    trusted = trust(Evidence(place, 1, 1), opinion)
-    p_left = p_other * (1 - trusted) / (1 - p_proposed)
     sampler = CopyingGreedy(source, model, model.end_ids, Healing([], model))
+    tokens, considered, _ = sampler.considered(logits.logits())
+    assert {proposed, other} < set(tokens)
+    assert len(tokens) <= 5
+    options = [
+        Option(math.log(p), is_end=False, begins_line=False, n_same=token == proposed)
+        for token, p in {proposed: p_proposed, other: p_other, **rest}.items()
+        if token in tokens
+    ]
+    assert [it.log_probability for it in sorted(considered)] == pytest.approx(
+        [it.log_probability for it in sorted(options)], abs=1e-4
+    )
+    expected = dict(zip((proposed, other), mixture(options, situation), strict=False))
     token, logprob = sampler.draw(cast(LlamaContext, logits), 0)
-    assert token == (proposed if trusted > p_left else other)
-    assert math.exp(logprob) == pytest.approx(max(trusted, p_left), rel=1e-3)
-    assert source.places() == [] or not source.is_untouched
+    assert token == max(expected, key=lambda it: expected[it])
+    assert logprob == pytest.approx(expected[token], abs=1e-3)
+    assert not source.situation([]).is_first
+
+
+async def test_what_cannot_come_is_no_option(model: LlamaModel) -> None:
+    sampler = CopyingGreedy(CopySource(b"a = b\na = "), model, model.end_ids, Healing([], model))
+    only = model.first_token(b"b")
+    assert only is not None
+    logits = np.full(model.n_vocab, -np.inf, np.float32)
+    logits[only] = 3.0
+    assert sampler.considered(logits).tokens == [only]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,10 +14,10 @@ from midfill.engines.llama_copying import (
     MAX_PLACES,
     MIN_MATCH,
     CopySource,
-    Evidence,
-    Opinion,
+    Option,
     Place,
-    trust,
+    Situation,
+    mixture,
 )
 
 
@@ -60,7 +62,7 @@ def test_it_follows_what_is_generated() -> None:
     source = CopySource(b"self.name = name\nself.")
     assert [place.following for place in source.places()] == [b"name = name\nself."]
     source.append(b"na")
-    assert source.places() == [Place(7, b"me = name\nself.", 0, in_word=True, leaves_line=False)]
+    assert source.places() == [Place(7, b"me = name\nself.", 0, in_word=True)]
 
 
 def test_it_never_follows_what_was_generated() -> None:
@@ -103,19 +105,34 @@ def test_where_a_block_ends(there: bytes, after: bytes, ends: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "in_word", "leaves_line"),
+    ("before", "in_word"),
     [
-        pytest.param("self.na", ")", True, False, id="in a word"),
-        pytest.param("self.", ")", False, False, id="at its start"),
-        pytest.param("self.name", ")", False, True, id="behind it, at a line end"),
-        pytest.param("self.name", "\n", False, False, id="the caret's line ends too"),
+        pytest.param("self.na", True, id="in a word"),
+        pytest.param("self.", False, id="at its start"),
+        pytest.param("self.name", False, id="behind it"),
     ],
 )
-def test_what_kind_of_text_follows(
-    before: str, after: str, in_word: bool, leaves_line: bool
-) -> None:
-    source = CopySource(f"self.name\n{before}".encode(), after.encode())
-    assert [place[3:] for place in source.places()] == [(in_word, leaves_line)]
+def test_whether_a_word_goes_on(before: str, in_word: bool) -> None:
+    places = CopySource(f"self.name\n{before}".encode()).places()
+    assert [place.in_word for place in places] == [in_word]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "n_open", "line_goes_on"),
+    [
+        pytest.param("x = 1\ny", "\n", 0, False, id="nothing"),
+        pytest.param("f((\ny = g(a[", "\n", 2, False, id="of the caret's line"),
+        pytest.param("y = g(a[", "])\n)", 0, True, id="closed behind the caret"),
+        pytest.param("y = g(", "(b)\n", 1, True, id="what opens behind the caret closes itself"),
+        pytest.param("y)", "\n", 0, False, id="a closer opens nothing"),
+        pytest.param("y", ")\n", -1, True, id="closed too often"),
+    ],
+)
+def test_the_brackets_of_the_line(before: str, after: str, n_open: int, line_goes_on: bool) -> None:
+    source = CopySource(before.encode(), after.encode())
+    assert source.situation([]) == Situation(0, 0, n_open, line_goes_on, is_first=True)
+    source.append(b"(")
+    assert source.situation([]) == Situation(0, 0, n_open + 1, line_goes_on, is_first=False)
 
 
 texts = st.binary(max_size=60).map(lambda data: bytes(b"ab \n\xe3"[byte % 5] for byte in data))
@@ -160,56 +177,78 @@ def test_any_bytes_are_a_text(before: bytes, after: bytes) -> None:
         assert place.n_rejoined == 0 or after.startswith(place.following[: place.n_rejoined])
 
 
-ALIKE = Place(n_matched=8, following=b"name", n_rejoined=0, in_word=False, leaves_line=False)
-TWO_OF_THREE = Evidence(ALIKE, n_same=2, n_places=3)
-UNSURE = Opinion(log_probability=-3.0, log_rival=-1.0, rival_ends=False, is_first=False)
+PROPOSED = Option(log_probability=-3.0, is_end=False, begins_line=False, n_same=2)
+RIVAL = Option(log_probability=-1.0, is_end=False, begins_line=False)
+END = Option(log_probability=-2.0, is_end=True, begins_line=False)
+MATCHED = Situation(n_matched=8, n_places=3, n_open=0, line_goes_on=False, is_first=False)
+TEXT = MATCHED._replace(n_matched=0, n_places=0)
+
+
+def _share(of: Option, situation: Situation, *others: Option) -> float:
+    """How probable an option is among some."""
+    return math.exp(mixture([of, *others], situation)[0])
 
 
 @pytest.mark.parametrize(
-    ("evidence", "opinion"),
+    ("option", "situation"),
     [
-        pytest.param(
-            TWO_OF_THREE._replace(place=ALIKE._replace(n_matched=9)), UNSURE, id="a longer match"
-        ),
-        pytest.param(
-            TWO_OF_THREE._replace(place=ALIKE._replace(in_word=True)), UNSURE, id="the word's rest"
-        ),
-        pytest.param(
-            TWO_OF_THREE._replace(place=ALIKE._replace(n_rejoined=1)),
-            UNSURE,
-            id="the text after the caret follows",
-        ),
-        pytest.param(TWO_OF_THREE._replace(n_same=3), UNSURE, id="all places agree"),
-        pytest.param(Evidence(ALIKE, 4, 6), UNSURE, id="more places agree"),
-        pytest.param(
-            TWO_OF_THREE, UNSURE._replace(log_probability=-2.0), id="the model finds it likelier"
-        ),
-        pytest.param(
-            TWO_OF_THREE, UNSURE._replace(log_rival=-2.0), id="the model has no better idea"
-        ),
+        pytest.param(PROPOSED, MATCHED._replace(n_matched=9), id="a longer match"),
+        pytest.param(PROPOSED._replace(in_word=True), MATCHED, id="the word's rest"),
+        pytest.param(PROPOSED._replace(n_same=3), MATCHED, id="all places agree"),
+        pytest.param(PROPOSED._replace(n_same=4), MATCHED._replace(n_places=6), id="more agree"),
+        pytest.param(PROPOSED._replace(log_probability=-2.0), MATCHED, id="the model agrees more"),
+        pytest.param(PROPOSED, MATCHED._replace(is_first=True), id="right at the caret"),
     ],
 )
-def test_what_is_trusted_more(evidence: Evidence, opinion: Opinion) -> None:
-    assert trust(evidence, opinion) > trust(TWO_OF_THREE, UNSURE)
+def test_what_is_trusted_more(option: Option, situation: Situation) -> None:
+    assert _share(option, situation, RIVAL) > _share(PROPOSED, MATCHED, RIVAL)
 
 
-def test_a_place_that_leaves_the_line_is_trusted_less() -> None:
-    leaving = TWO_OF_THREE._replace(place=ALIKE._replace(leaves_line=True))
-    assert trust(leaving, UNSURE) < trust(TWO_OF_THREE, UNSURE)
+def test_a_proposal_is_trusted_more_than_none() -> None:
+    alone = PROPOSED._replace(n_same=0)
+    assert _share(PROPOSED, MATCHED, RIVAL) > _share(alone, MATCHED, RIVAL)
 
 
-log_probabilities = st.floats(max_value=0.0, allow_nan=False)
-places = st.builds(
-    Place,
-    st.integers(MIN_MATCH, MAX_MATCH),
-    st.just(b"name"),
+@pytest.mark.parametrize(
+    ("more", "less"),
+    [
+        pytest.param((END._replace(n_same=1, n_rejoined=4), MATCHED), (END, MATCHED),
+                     id="where a place goes on with what stands after the caret"),
+        pytest.param((END, TEXT), (END, TEXT._replace(n_open=1)), id="not while a bracket is open"),
+        pytest.param((END, TEXT._replace(line_goes_on=True)), (END, TEXT), id="before the line's rest"),
+    ],
+)  # fmt: skip
+def test_where_it_ends(more: tuple[Option, Situation], less: tuple[Option, Situation]) -> None:
+    assert _share(*more, RIVAL) > _share(*less, RIVAL)
+
+
+def test_a_line_that_goes_on_is_rarely_left() -> None:
+    newline = RIVAL._replace(begins_line=True)
+    assert _share(newline, TEXT._replace(line_goes_on=True), END) < _share(newline, TEXT, END)
+
+
+options = st.builds(
+    Option,
+    st.floats(max_value=-1.5, allow_nan=False),  # Four of them are at most 1 together.
+    st.booleans(),
+    st.booleans(),
+    st.integers(0, MAX_PLACES),
     st.integers(0, FOLLOWING),
+    st.booleans(),
+)
+situations = st.builds(
+    Situation,
+    st.sampled_from([0, *range(MIN_MATCH, MAX_MATCH + 1)]),
+    st.just(MAX_PLACES),
+    st.integers(-9, 9),
     st.booleans(),
     st.booleans(),
 )
-opinions = st.builds(Opinion, log_probabilities, log_probabilities, st.booleans(), st.booleans())
 
 
-@given(places, st.integers(1, MAX_PLACES), opinions)
-def test_trust_is_a_probability(place: Place, n_same: int, opinion: Opinion) -> None:
-    assert 0 < trust(Evidence(place, n_same, MAX_PLACES), opinion) < 1
+@given(st.lists(options, min_size=1, max_size=4), situations)
+def test_it_is_a_distribution(options: list[Option], situation: Situation) -> None:
+    found = mixture(options, situation)
+    assert len(found) == len(options) + 1
+    assert all(value <= 0 for value in found)
+    assert sum(map(math.exp, found)) == pytest.approx(1)
