@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
+import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -42,8 +44,13 @@ def tree_of(
         return parser.parse(text) if old is None else parser.parse(text, old)
     stop = on_step
 
+    view, lent = memoryview(text), list[bytes]()
+
     def read(byte: int, _point: object) -> bytes:
-        return text[byte : byte + _CHUNK]
+        chunk = bytes(view[byte : byte + _CHUNK])
+        if len(chunk) > 1:  # Shorter ones are the same objects everywhere.
+            lent.append(chunk)
+        return chunk
 
     def step(_byte: int, _has_error: bool) -> bool:
         return stop()
@@ -54,6 +61,8 @@ def tree_of(
         return parser.parse(read, old, progress_callback=step)
     except ValueError:  # The parser's word for having been stopped.
         return None
+    finally:
+        _take_back(lent)
 
 
 def errors_of(tree: Tree) -> list[Bytes]:
@@ -82,6 +91,27 @@ def edited_to(tree: Tree, old: bytes, new: bytes) -> Tree:
     head = _common_head(old, new)
     tail = min(_common_tail(old, new), min(len(old), len(new)) - head)
     return edited(tree, old, new, head, len(old) - tail, len(new) - tail)
+
+
+def _take_back(lent: list[bytes]) -> None:
+    """Free what a parser was given to read: tree-sitter 0.26.1 for Python never does.
+
+    That was 65 MB for each hour of typing (measured). A version that does will leave no reference, and then none is
+    taken from it.
+    """
+    while lent:
+        n_references, chunk = _last_of(lent)
+        if n_references > _ALONE:
+            ctypes.pythonapi.Py_DecRef(ctypes.py_object(chunk))
+
+
+def _last_of(lent: list[bytes]) -> tuple[int, bytes]:
+    chunk = lent.pop()
+    return sys.getrefcount(chunk), chunk
+
+
+_ALONE, _ = _last_of([bytes(bytearray(2))])
+"""References to bytes that nobody else holds, as this Python counts them."""
 
 
 def _common_head(a: bytes, b: bytes) -> int:

@@ -229,7 +229,7 @@ def _features(
 
 
 def _score(row: Sequence[float], weights: Sequence[float]) -> float:
-    return sum(map(operator.mul, row, weights))
+    return math.fsum(map(operator.mul, row, weights))
 
 
 def _normalized(scores: Sequence[float]) -> list[float]:
