@@ -25,6 +25,7 @@ from typing import Any, Literal
 
 import click
 from bench.holes import circumstances, open_here
+from bench.holes_systems import RecordingEngine
 from bench.instruct_items import Item, built_in, read_items
 from bench.instruct_latency import latency
 from bench.sandbox import Outcome, outcome, without_network
@@ -33,7 +34,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from midfill.edits import applied
-from midfill.engine import Engine, ModelInfo, Piece, Sampling
+from midfill.engine import Engine, Piece, Sampling
 from midfill.errors import EngineRefused, MidfillError
 from midfill.instruct import explanation, proposal, tasks
 from midfill.settings import EngineSettings, Settings
@@ -69,38 +70,23 @@ class Result:
     whole_ms: float = 0.0
 
 
-class Timed:
+class Timed(RecordingEngine):
     """An engine whose generations are timed: when the first token of each came, from when it was asked for."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+        super().__init__(engine)
         self.first_ms: list[float] = []
-
-    async def info(self) -> ModelInfo:
-        return await self._engine.info()
-
-    async def tokenize(self, text: str) -> list[int]:
-        return await self._engine.tokenize(text)
-
-    async def detokenize(self, ids: Sequence[int]) -> str:
-        return await self._engine.detokenize(ids)
-
-    def loading(self) -> float | None:
-        return self._engine.loading()
 
     async def generate(
         self, prompt: Sequence[int], sampling: Sampling
     ) -> AsyncGenerator[Piece, None]:
         asked, first = time.perf_counter(), True
-        async with aclosing(self._engine.generate(prompt, sampling)) as pieces:
+        async with aclosing(super().generate(prompt, sampling)) as pieces:
             async for piece in pieces:
                 if first:
                     self.first_ms.append(1000 * (time.perf_counter() - asked))
                 first = False
                 yield piece
-
-    async def close(self) -> None:
-        await self._engine.close()
 
 
 def subject_of(item: Item, code: str) -> Subject:

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = (
     # 0: what everything speaks of
     ("midfill.version", "midfill", "midfill.errors", "midfill.text", "midfill.settings"),
-    ("midfill.engine", "midfill.hidden", "midfill.plain_file"),
+    ("midfill.engine", "midfill.hidden", "midfill.plain_file", "midfill.private_file"),
     ("midfill.generation",),
     ("midfill.markdown",),
     # 1: languages and models as data

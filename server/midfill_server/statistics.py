@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from midfill.engine import Usage
+from midfill.private_file import write_private
 from midfill.text import units_of
 
 FILE_NAME = "statistics.json"
@@ -114,7 +114,7 @@ class Statistics:
                 total = load(folder)
                 total[0].update(counts)
                 total[1].update(bins)
-                _write(path, json.dumps({"counts": total[0], "bins": total[1]}))
+                write_private(path, json.dumps({"counts": total[0], "bins": total[1]}))
             self._saved = Counter(self.counts), Counter(self.bins)
 
 
@@ -125,19 +125,6 @@ def load(folder: Path) -> tuple[Counter[str], Counter[int]]:
         bins = {int(idx): int(count) for idx, count in data["bins"].items()}
         return Counter({str(k): int(v) for k, v in data["counts"].items()}), Counter(bins)
     return Counter(), Counter()
-
-
-def _write(path: Path, text: str) -> None:
-    """Put a whole file in the place of another, for this user alone; or, where it cannot be written, nothing."""
-    draft = path.with_suffix(f".{os.getpid()}")
-    draft.unlink(missing_ok=True)
-    try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def report(counts: Mapping[str, int], bins: Mapping[int, int]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -520,3 +521,16 @@ def test_any_text_is_safe(text: str, language: str, data: st.DataObject | None) 
     if syntax.opens_block(offset):
         assert not text[offset:].partition("\n")[0].partition("\r")[0].strip()
     assert syntax.errors_in(0, len(text)) == len(syntax.byte_errors)
+
+
+def test_what_is_parsed_in_steps_is_freed() -> None:
+    document = Document.of("def f(a):\n    return a\n" * 2000, "python")
+    parse(document, on_step=lambda: False)
+    tracemalloc.start()
+    try:
+        for _ in range(20):
+            parse(document, on_step=lambda: False)
+        n_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert n_bytes < len(document.text)

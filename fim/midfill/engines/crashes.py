@@ -15,9 +15,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
-import os
 import re
-import secrets
 import sys
 import threading
 import time
@@ -30,6 +28,7 @@ from types import TracebackType
 from typing import Any
 
 from midfill.errors import MidfillError
+from midfill.private_file import write_private
 from midfill.version import __version__
 
 MAX_CRASHES = 20
@@ -149,15 +148,7 @@ def _note(process: str, what: str, stack: tuple[str, ...], folder: Path | None) 
         )
         if before:
             crash = replace(crash, first=before.first, n=before.n + 1)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft = path.with_suffix(f".{secrets.token_hex(4)}")
-        try:
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(asdict(crash), file, indent=1)
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
+        write_private(path, json.dumps(asdict(crash), indent=1))
         by_age = sorted(_paths(folder), key=lambda old: old.stat().st_mtime, reverse=True)
         for old in by_age[MAX_CRASHES:]:
             old.unlink(missing_ok=True)

@@ -13,7 +13,6 @@ import hmac
 import json
 import os
 import platform
-import secrets
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ import platformdirs
 
 from midfill.engines.fake import FAKE_SCHEME
 from midfill.errors import EngineError, ModelError
+from midfill.private_file import write_private
 from midfill.settings import EngineSettings
 from midfill.version import __version__
 
@@ -133,14 +133,7 @@ class HostFiles:
 
     def write(self, state: HostState) -> None:
         """Name the running host; readers see the old file or the new one, never a part."""
-        draft = self.state_path.with_suffix(f".{secrets.token_hex(4)}")
-        try:
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(asdict(state), file)
-            _replace(draft, self.state_path)
-        finally:
-            draft.unlink(missing_ok=True)  # Of a full disk.
+        write_private(self.state_path, json.dumps(asdict(state)))
 
     def remove(self, token: str) -> None:
         """Take the file away if it still names the host with this token."""
@@ -245,14 +238,3 @@ def _optional_identity(model: str) -> tuple[str, int, int]:
         return _identity(model) if model else ("", 0, 0)
     except ModelError:
         return model, 0, 0
-
-
-def _replace(draft: Path, path: Path) -> None:
-    # Windows refuses to replace a file while someone reads it, which takes them microseconds.
-    for _ in range(20):
-        try:
-            draft.replace(path)
-            return
-        except PermissionError:
-            time.sleep(0.01)
-    draft.replace(path)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ import platformdirs
 from midfill.engines.fit import N_BATCH_CPU
 from midfill.engines.ram import cpu_name, n_cores
 from midfill.engines.state import FOLDER_VARIABLE
+from midfill.private_file import write_private
 
 
 @dataclass(frozen=True)
@@ -77,13 +77,5 @@ def read_tuned(path: Path) -> Tuned | None:
 def write_tuned(path: Path, tuned: Tuned) -> None:
     """Remember; whoever reads meanwhile sees the old or the new. Where it cannot be written it is measured again."""
     text = json.dumps({**vars(tuned), "ms": dict(tuned.ms)})
-    draft = path.with_suffix(f".{secrets.token_hex(4)}")
     with suppress(OSError):
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
+        write_private(path, text)
