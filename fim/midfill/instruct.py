@@ -106,7 +106,7 @@ def refusal(task: Task, subject: Subject, *, has_model: bool) -> str:
     if task.result == "markdown":
         return ""
     if not has_model:
-        return "No instruct model is set; name a GGUF file with a chat template in instruct.model."
+        return "No instruct model is set; `midfill models recommend` names one for instruct.model."
     if subject.syntax is None:
         return "Midfill has no grammar for this file, so that no edit could be verified."
     if task.needs_diagnostics and not subject.diagnostics:
