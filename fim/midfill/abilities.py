@@ -24,6 +24,8 @@ class Listed(NamedTuple):
     names: tuple[str, ...] = ()
     """What the model is called there: known training goes by it too."""
     licence: str = ""
+    licence_source: str = ""
+    """Where that was seen."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,8 @@ def _licence(of_file: str, listed: Listed) -> Ability:
     if of_file:
         return Ability(True, of_file, "its file names it (general.license)")
     if listed.licence:
-        return Ability(True, listed.licence, "the catalogue names it")
+        seen = f", seen in {listed.licence_source}" if listed.licence_source else ""
+        return Ability(True, listed.licence, f"the catalogue names it{seen}")
     return Ability(False, "", "its file does not tell; see where it came from")
 
 

@@ -33,6 +33,15 @@ class Shape:
 
 
 @dataclass(frozen=True)
+class Sources:
+    """Where the facts about a family of models were seen, such as "README of facebookresearch/codellama"."""
+
+    licence: str
+    context: str
+    shape: str
+
+
+@dataclass(frozen=True)
 class CatalogueFile:
     """One file of a model."""
 
@@ -73,6 +82,9 @@ class CatalogueModel:
     """Whether the licence allows any use, also at work. What it asks for besides is in its text."""
     context: int
     """Tokens that it was trained with, as published."""
+    unconfirmed: tuple[str, ...]
+    """What of this was not seen in `sources`: `context` or nothing. A licence is never a guess."""
+    sources: Sources
     active: float
     """The share of the weights that a token is computed with: less than 1 for a mixture of experts."""
     note: str
@@ -104,7 +116,7 @@ def catalogue() -> Catalogue:
         .read_text("utf-8")
     )
     told = tomllib.loads(text)
-    models = {name: _model(name, entry, told["shapes"]) for name, entry in told["models"].items()}
+    models = {name: _model(name, entry, told) for name, entry in told["models"].items()}
     preferred: Mapping[Role, tuple[str, ...]] = {
         "completion": tuple(told["preferred"]["completion"]),
         "instruct": tuple(told["preferred"]["instruct"]),
@@ -126,7 +138,7 @@ def find_file(name: str) -> tuple[CatalogueModel, CatalogueFile] | None:
     return None
 
 
-def _model(name: str, entry: Mapping[str, Any], shapes: Mapping[str, Any]) -> CatalogueModel:
+def _model(name: str, entry: Mapping[str, Any], told: Mapping[str, Any]) -> CatalogueModel:
     return CatalogueModel(
         name=name,
         title=entry["title"],
@@ -138,9 +150,11 @@ def _model(name: str, entry: Mapping[str, Any], shapes: Mapping[str, Any]) -> Ca
         licence=entry["licence"],
         free=entry.get("free", True),
         context=entry["context"],
+        unconfirmed=tuple(entry.get("unconfirmed", ())),
+        sources=Sources(**told["sources"][entry["source"]]),
         active=entry.get("active", 1.0),
         note=entry.get("note", ""),
-        shape=Shape(**shapes[entry["shape"]]),
+        shape=Shape(**told["shapes"][entry["shape"]]),
         files=tuple(
             CatalogueFile(
                 repository=file.get("repository", entry["repository"]),

@@ -52,6 +52,7 @@ def listed() -> list[dict[str, Any]]:
                 "licence": model.licence,
                 "free": model.free,
                 "context": model.context,
+                "unconfirmed": list(model.unconfirmed),
                 "note": model.note,
                 "files": files,
             }
@@ -64,7 +65,10 @@ def listed() -> list[dict[str, Any]]:
 def listed_as(path: Path) -> Listed:
     """What the catalogue says of a file."""
     found = find_file(path.name)
-    return Listed((found[0].title,), found[0].licence) if found else Listed()
+    if not found:
+        return Listed()
+    model, _ = found
+    return Listed((model.title,), model.licence, model.sources.licence)
 
 
 def _unknown_row(name: str, path: Path, chosen: list[Role]) -> dict[str, Any]:
@@ -83,6 +87,7 @@ def _unknown_row(name: str, path: Path, chosen: list[Role]) -> dict[str, Any]:
         "licence": able.licence.what if able else "",
         "free": False,
         "context": found.model.n_ctx if found else 0,
+        "unconfirmed": [],
         "note": "Not in the catalogue." if found else "It is no sound GGUF file.",
         "files": [
             {

@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
-import tomllib
 
+from midfill.abilities import abilities_of
+from midfill.engine import ModelInfo
 from midfill_models.catalogue import CatalogueModel, catalogue, find_file, find_model
 from midfill_server.model_choice import needs_of
+from midfill_server.model_list import listed_as
 from midfill_server.model_sources import on_hub
 
 if sys.version_info >= (3, 11):
@@ -72,6 +74,32 @@ def test_sizes_agree_with_shapes(model: CatalogueModel) -> None:
         assert least * bits[0] / 8 < file.size_bytes < most * bits[1] / 8
 
 
+@pytest.mark.parametrize("model", MODELS)
+def test_each_fact_was_seen_somewhere(model: CatalogueModel) -> None:
+    assert model.sources.licence, "a licence is never a guess"
+    assert model.sources.shape
+    assert set(model.unconfirmed) <= {"context"}
+    assert model.sources.context or model.unconfirmed
+
+
+def test_a_licence_allows_the_same_whoever_has_it() -> None:
+    allowed: dict[str, set[bool]] = {}
+    for model in catalogue().models.values():
+        allowed.setdefault(model.licence, set()).add(model.free)
+    assert {licence for licence, free in allowed.items() if free == {False}} == {
+        "mnpl",
+        "qwen-research",
+    }
+    assert all(len(free) == 1 for free in allowed.values())
+
+
+def test_info_says_where_the_licence_was_seen() -> None:
+    listed = listed_as(Path("codellama-34b-instruct.Q4_K_M.gguf"))
+    known = abilities_of(ModelInfo(name="", n_ctx=0, n_vocab=0), listed=listed).licence
+    assert (known.what, known.why.partition(", ")[0]) == ("llama2", "the catalogue names it")
+    assert "facebookresearch/codellama" in known.why
+
+
 def test_what_is_preferred_is_there_and_may_be_used() -> None:
     for role, names in catalogue().preferred.items():
         assert len(names) == len(set(names))
@@ -91,6 +119,7 @@ def test_the_file_says_where_names_were_seen() -> None:
     path = ROOT / "models" / "midfill_models" / "catalogue.toml"
     told = tomllib.loads(path.read_text("utf-8"))
     assert set(told["shapes"]) == {entry["shape"] for entry in told["models"].values()}
+    assert set(told["sources"]) == {entry["source"] for entry in told["models"].values()}
     keys = {key for entry in told["models"].values() for key in entry}
     for key in keys - {"title"}:
         assert re.search(rf"^#.*\b{key}\b", path.read_text("utf-8"), re.MULTILINE), key

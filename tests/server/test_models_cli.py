@@ -76,6 +76,7 @@ class TestList:
             "licence": "llama2",
             "free": True,
             "context": 16384,
+            "unconfirmed": [],
             "note": "",
             "files": [
                 {
