@@ -17,6 +17,7 @@ from midfill.complete import Completion, candidates, judged, prompt_for, warm
 from midfill.context import CompletionContext
 from midfill.engine import Usage
 from midfill.errors import MidfillError
+from midfill.formats import format_of
 from midfill.generation import Generation
 from midfill.settings import CompletionSettings
 from midfill.text import Document
@@ -194,8 +195,10 @@ def _completing(
 ) -> Work:
     async def work(run: Run) -> tuple[Completion, ...]:
         engine = snapshot.engine_for(context)
-        session.works(engine, (await engine.info()).name)
+        model = await engine.info()
         run.loaded.set()
+        format_of(model)  # Refuses a model that is made for something else, which no loading mends.
+        session.works(engine, model.name)
         if not yields:
             session.read[snapshot.document.uri] = _around(context)
         started_s = _now_s()

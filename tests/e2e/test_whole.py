@@ -105,14 +105,18 @@ async def test_a_typed_key_evaluates_at_most_four_tokens(engine: Engine) -> None
             assert found.usage.tokens_reused >= 50
 
 
+def _the_host(state_dir: Path) -> psutil.Process:
+    (state,) = (it for it in state_dir.glob("*.json") if not it.name.startswith("crash-"))
+    return psutil.Process(json.loads(state.read_text())["pid"])
+
+
 def test_a_killed_host_costs_one_empty_answer(state_dir: Path) -> None:
     with LspClient(state_dir=state_dir) as client:
         client.initialize(options={"engine": {"hostLingerS": 0}})
         client.open(SOURCE)
         line, column = SOURCE.count("\n"), len(SOURCE.rpartition("\n")[2])
         assert client.ghost(line, column)
-        (state,) = state_dir.glob("*.json")
-        host = psutil.Process(json.loads(state.read_text())["pid"])
+        host = _the_host(state_dir)
         # Stopped first, so that the request is surely in the middle when the host dies.
         host.send_signal(signal.SIGSTOP)
         request = client.ask(line, column - 1)
@@ -122,8 +126,7 @@ def test_a_killed_host_costs_one_empty_answer(state_dir: Path) -> None:
         # In another document, since here it is known what the model says.
         client.open(SOURCE, uri="file:///other.py")
         assert client.ghost(line, column, uri="file:///other.py")
-        (state,) = state_dir.glob("*.json")
-        successor = psutil.Process(json.loads(state.read_text())["pid"])
+        successor = _the_host(state_dir)
         assert successor.pid != host.pid
         client.close()
         successor.wait(timeout=60)
@@ -138,8 +141,7 @@ def test_a_stopped_host_costs_empty_answers_within_their_time_limit(state_dir: P
         client.open(SOURCE)
         # The model is loaded when something comes.
         assert any(client.ghost(line, column) for _ in range(20))
-        (state,) = state_dir.glob("*.json")
-        host = psutil.Process(json.loads(state.read_text())["pid"])
+        host = _the_host(state_dir)
         host.send_signal(signal.SIGSTOP)
         stopped = time.monotonic()
         for back in (1, 2, 3):
@@ -188,8 +190,7 @@ def test_two_editors_share_one_host(state_dir: Path) -> None:
             client.open(SOURCE)
         line, column = SOURCE.count("\n"), len(SOURCE.rpartition("\n")[2])
         assert one.ghost(line, column) == other.ghost(line, column) != ""
-        (state,) = state_dir.glob("*.json")
-        host = psutil.Process(json.loads(state.read_text())["pid"])
+        host = _the_host(state_dir)
         assert len([p for p in psutil.process_iter() if _works_in(p, state_dir)]) == 1
         one.close()
         assert other.ghost(line, column)

@@ -188,7 +188,6 @@ FEATURES = (
     "share, unsure",  # the same, for each nat that the model's likeliest token costs
     "share, matched",  # the same, for each doubling of the bytes that match
     "share, long",  # and for each above 16 bytes
-    "votes",  # per doubling of the places that propose it
     "word",  # it goes on with a word, as in another place
     "first",  # it is proposed, and nothing has been generated yet
     "rejoined",  # it is the end, per doubling of the bytes that follow a place and stand after the caret
@@ -215,7 +214,6 @@ def _features(
         share * unsure,
         share * log_matched,
         share * max(0.0, log_matched - 4),
-        math.log2(1 + option.n_same),
         float(option.in_word and not is_end),
         float(is_proposed and situation.is_first),
         is_end * math.log2(1 + option.n_rejoined),

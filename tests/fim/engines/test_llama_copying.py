@@ -195,7 +195,6 @@ def _share(of: Option, situation: Situation, *others: Option) -> float:
         pytest.param(PROPOSED, MATCHED._replace(n_matched=9), id="a longer match"),
         pytest.param(PROPOSED._replace(in_word=True), MATCHED, id="the word's rest"),
         pytest.param(PROPOSED._replace(n_same=3), MATCHED, id="all places agree"),
-        pytest.param(PROPOSED._replace(n_same=4), MATCHED._replace(n_places=6), id="more agree"),
         pytest.param(PROPOSED._replace(log_probability=-2.0), MATCHED, id="the model agrees more"),
         pytest.param(PROPOSED, MATCHED._replace(is_first=True), id="right at the caret"),
     ],
