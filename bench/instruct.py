@@ -251,7 +251,9 @@ async def bench(
 @click.option("--limit", type=click.IntRange(1), help="Take the first so many items.")
 @click.option("--threads", type=click.IntRange(0), default=1, show_default=True)
 @click.option("--time-limit", "time_limit_s", type=float, default=TIME_LIMIT_S, show_default=True)
-@click.option("--latency", "rounds", type=click.IntRange(0, 200), default=0, help="Rounds; 0: none.")
+@click.option(
+    "--latency", "rounds", type=click.IntRange(0, 200), default=0, help="Rounds; 0: none."
+)
 @click.option("--completion-model", default="", help="For --latency; by default the embedded one.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the figures here, as JSON.")
 @click.option("--items", "kept", type=click.Path(path_type=Path), help="Write every answer here.")
