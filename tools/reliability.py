@@ -92,7 +92,7 @@ def table() -> str:
         inputs = sum(target["inputs"] for target in fuzzed.values())
         defects = sum(target["defects"] for target in fuzzed.values())
         rows.append(
-            f"| inputs fuzzed (`make fuzz`) | {inputs:,} in {len(fuzzed)} targets, {defects} defects left |"
+            f"| inputs fuzzed (`make fuzz`) | {inputs:,} in {len(fuzzed)} targets, {defects} defects found in it |"
         )
     rows += [f"| {what} | {result} |" for what, result in _rows(_newest("reliability"))]
     return "\n".join(rows)
