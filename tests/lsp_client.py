@@ -147,9 +147,9 @@ class LspClient:
         )
         return self._next_id
 
-    def answer(self, request_id: int) -> dict[str, Any]:
+    def answer(self, request_id: int, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
         """The answer to a request."""
-        return self._answers[request_id].get(timeout=TIMEOUT_S)
+        return self._answers[request_id].get(timeout=timeout_s)
 
     def respond(self, request_id: int | str, result: Any) -> None:
         """Answer a request of the server's, which is among `requests`."""

@@ -19,6 +19,7 @@ import psutil
 
 from lsp_client import LspClient
 from midfill.engines.state import HostFiles, HostState
+from midfill_server.answering import LOAD_LIMIT_S
 
 Found = TypeVar("Found")
 
@@ -65,7 +66,8 @@ class Window(LspClient):
 
     def shown(self, request: int) -> str:
         """What a request was answered with; an error would pop up, so it fails the test."""
-        items = self.answer(request)["result"]["items"]
+        # By hand one waits a minute for a model that is being loaded.
+        items = self.answer(request, LOAD_LIMIT_S["hand"] + 30)["result"]["items"]
         return str(items[0]["insertText"]) if items else ""
 
     def completes(self, text: str = SOURCE) -> str:
