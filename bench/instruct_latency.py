@@ -87,17 +87,12 @@ class _Asked:
         self.facts = asyncio.Event()
         """Set when those of an explanation come."""
         self._facts_at = 0.0
-        taken = connection.take
+        connection.heard = self._hear
 
-        def take(message: Message) -> None:
-            if message.get("method") == "midfill/explanation":
-                if message["params"]["kind"] == "facts":
-                    self.facts.set()
-                    self._facts_at = time.perf_counter()
-                return
-            taken(message)
-
-        connection.take = take  # type: ignore[method-assign]
+    def _hear(self, message: Message) -> None:
+        if message["method"] == "midfill/explanation" and message["params"]["kind"] == "facts":
+            self.facts.set()
+            self._facts_at = time.perf_counter()
 
     async def open(self, text: str, options: dict[str, Any]) -> None:
         """Agree with the server, and open the document."""

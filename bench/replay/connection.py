@@ -22,6 +22,8 @@ class Connection:
 
     def __init__(self, send: Callable[[Message], None]) -> None:
         self.n_answers: Counter[int] = Counter()
+        self.heard: Callable[[Message], None] = lambda message: None
+        """Called with what the server tells of its own accord."""
         self._send = send
         self._waiting: dict[int, asyncio.Future[Message]] = {}
         self._next_id = 0
@@ -54,6 +56,8 @@ class Connection:
                 asked = message.get("params") or {}
                 result = [None] * len(asked["items"]) if "items" in asked else None
                 self._send({"jsonrpc": "2.0", "id": message["id"], "result": result})
+            else:
+                self.heard(message)
             return
         self.n_answers[message["id"]] += 1
         future = self._waiting.get(message["id"])

@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from rich.table import Table
 from midfill.complete import Completion, complete
 from midfill.context import gather
 from midfill.engine import Engine
-from midfill.engines.model_files import chosen_model
 from midfill.engines.select import open_engine
 from midfill.languages import language_of
 from midfill.settings import CompletionSettings, EngineSettings
@@ -27,6 +25,7 @@ from midfill.syntax import parse
 from midfill.text import Document
 from midfill_server.cli.complete import LINGER_S
 from midfill_server.cli.demo import Hole, holes
+from midfill_server.cli.engines import MODEL, URLS
 from midfill_server.cli.place import read_place
 from midfill_server.project import settings_at
 
@@ -53,12 +52,8 @@ class Measured:
 @click.option(
     "--count", default=20, show_default=True, type=click.IntRange(1), help="Places in each file."
 )
-@click.option(
-    "--model",
-    default=partial(chosen_model, "completion"),
-    help="A model's name or a GGUF file's path; by default the chosen one, else the embedded one.",
-)
-@click.option("--url", "urls", multiple=True, help="Address of a running server to use instead.")
+@MODEL
+@URLS
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
 def command(
     files: tuple[Path, ...], count: int, model: str, urls: tuple[str, ...], as_json: bool

@@ -6,18 +6,17 @@ import asyncio
 import json
 import time
 from dataclasses import asdict, replace
-from functools import partial
 from typing import Any
 
 import click
 
 from midfill.complete import Completion, complete
 from midfill.context import gather
-from midfill.engines.model_files import chosen_model
 from midfill.engines.select import open_engine
 from midfill.formats import Layout, limits_of
 from midfill.settings import EngineSettings, Settings
 from midfill.syntax import parse
+from midfill_server.cli.engines import MODEL, URLS
 from midfill_server.cli.place import Place, read_place
 from midfill_server.project import settings_at
 
@@ -31,17 +30,8 @@ LINGER_S = 120.0
 @click.option(
     "--language", help="Language of the text, such as python; by default from FILE's name."
 )
-@click.option(
-    "--model",
-    default=partial(chosen_model, "completion"),
-    help="A model's name or a GGUF file's path; by default the chosen one, else the embedded one.",
-)
-@click.option(
-    "--url",
-    "urls",
-    multiple=True,
-    help="Address of a running server to use instead; may be repeated.",
-)
+@MODEL
+@URLS
 @click.option("--layout", type=click.Choice(["spm", "psm"]), help="Order of the prompt.")
 @click.option("--max-tokens", type=click.IntRange(1), help="Tokens generated at most.")
 @click.option("--json", "as_json", is_flag=True, help="Print the cost and the reason too, as JSON.")

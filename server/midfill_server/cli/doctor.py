@@ -6,7 +6,6 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 
 import click
@@ -14,26 +13,19 @@ from rich.console import Console
 from rich.text import Text
 
 from midfill.engines.crashes import Crash, crashes
-from midfill.engines.model_files import chosen_model, located
+from midfill.engines.model_files import located
 from midfill.hidden import shown
 from midfill.settings import EngineSettings
 from midfill_server.checks import Finding, check_instruct, run_checks, worst
 from midfill_server.checks_settings import check_settings
+from midfill_server.cli.engines import INSTRUCT, MODEL
 
 _MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "problem": ("✗", "red")}
 
 
 @click.command("doctor")
-@click.option(
-    "--model",
-    default=partial(chosen_model, "completion"),
-    help="A model's name or a GGUF file's path; by default the chosen one, else the embedded one.",
-)
-@click.option(
-    "--instruct",
-    default=partial(chosen_model, "instruct"),
-    help="The same for the one that explains and edits.",
-)
+@MODEL
+@INSTRUCT
 @click.option("--url", "urls", multiple=True, help="Address of a server to look at instead.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @click.option("--report", is_flag=True, help="Print Markdown for a bug report, with crashes.")

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import os
 import sys
-from functools import partial
 
 import click
 
 from midfill.engine import Engine
 from midfill.engines.host import open_here, run_host, run_until_signal
-from midfill.engines.model_files import chosen_model, located
+from midfill.engines.model_files import located
 from midfill.engines.state import HostFiles, HostState, state_folder
 from midfill.errors import EngineError, SettingsError
 from midfill.settings import EngineSettings
 from midfill_models import embedded_model
+from midfill_server.cli.engines import INSTRUCT, MODEL
 
 TOKEN_VARIABLE = "MIDFILL_HOST_TOKEN"
 _SHORTEST_TOKEN = 16
@@ -27,16 +27,8 @@ _GRACE_S = 10 * 365 * 24 * 3600.0
 
 
 @click.command("host")
-@click.option(
-    "--model",
-    default=partial(chosen_model, "completion"),
-    help="A model's name or a GGUF file's path; by default the chosen one, else the embedded one.",
-)
-@click.option(
-    "--instruct",
-    default=partial(chosen_model, "instruct"),
-    help="The same for conversations; by default the one that is chosen for it.",
-)
+@MODEL
+@INSTRUCT
 @click.option("--port", default=0, type=click.IntRange(0, 65535), help="0 takes one that is free.")
 def command(model: str, instruct: str, port: int) -> None:
     """Host a model on 127.0.0.1 for other programs, until interrupted.

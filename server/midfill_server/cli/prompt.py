@@ -6,19 +6,18 @@ import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from midfill.engine import Engine, Role
-from midfill.engines.model_files import chosen_model
 from midfill.engines.select import open_engine
 from midfill.formats import Layout
 from midfill.hidden import shown
 from midfill.settings import EngineSettings, Settings
 from midfill_server.cli.complete import LINGER_S
+from midfill_server.cli.engines import MODEL, URLS
 from midfill_server.cli.place import Place, read_place
 from midfill_server.prompt_report import prompt_report
 from midfill_server.session import Session
@@ -30,17 +29,8 @@ from midfill_server.session import Session
 @click.option(
     "--language", help="Language of the text, such as python; by default from FILE's name."
 )
-@click.option(
-    "--model",
-    default=partial(chosen_model, "completion"),
-    help="A model's name or a GGUF file's path; by default the chosen one, else the embedded one.",
-)
-@click.option(
-    "--url",
-    "urls",
-    multiple=True,
-    help="Address of a running server to use instead; may be repeated.",
-)
+@MODEL
+@URLS
 @click.option("--layout", type=click.Choice(["spm", "psm"]), help="Order of the prompt.")
 @click.option(
     "--folder",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import sys
 from contextlib import suppress
-from functools import partial
 
 import click
 
@@ -13,6 +12,7 @@ from midfill.engines.crashes import watch
 from midfill.engines.model_files import chosen_model
 from midfill.engines.select import open_engine
 from midfill.settings import EngineSettings, InstructSettings, LogLevel, Settings
+from midfill_server.cli.engines import MODEL, URLS
 from midfill_server.server import create_server
 from midfill_server.session import Session
 
@@ -21,17 +21,8 @@ from midfill_server.session import Session
 @click.option(
     "--tcp", metavar="HOST:PORT", help="Listen there instead of using standard input and output."
 )
-@click.option(
-    "--model",
-    default=partial(chosen_model, "completion"),
-    help="A model's name or a GGUF file's path; by default the chosen one, else the embedded one.",
-)
-@click.option(
-    "--url",
-    "urls",
-    multiple=True,
-    help="Address of a running server to use instead; may be repeated.",
-)
+@MODEL
+@URLS
 @click.option(
     "--log-level",
     type=click.Choice(["error", "warning", "info", "debug"]),
