@@ -11,51 +11,36 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import os
 import secrets
-import shutil
-import signal
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import httpx
 from filelock import FileLock, Timeout
 
 from midfill.engine import ModelInfo, Piece, Role, Sampling
-from midfill.engines.access import Access, open_client
 from midfill.engines.crashes import report_end
+from midfill.engines.lease import Lease
 from midfill.engines.model_files import located
-from midfill.engines.remote import RemoteEngine, shows_token
-from midfill.engines.state import MAX_LINGER_S, HostFiles, HostState, sweep
+from midfill.engines.rest import Rest
+from midfill.engines.spawning import (
+    LARGEST_EXIT_STATUS,
+    cannot_start,
+    died_loading,
+    log_since,
+    log_size,
+    spawn,
+)
+from midfill.engines.state import HostFiles, sweep
 from midfill.errors import EngineError, EngineGone, MidfillError, ModelError
 from midfill.settings import EngineSettings, InstructSettings
 from midfill_models import embedded_model
-
-RESTS_S = (0.0, 1.0, 5.0, 30.0)
-"""Rest before a host is started again after the first, second, … crash in a row."""
-
-_AFTER_ALL_RESTS_S = 300.0
-
-_ANSWER_S = 10.0
-"""A host that listens but does not answer for so long is left alone, and another takes its place."""
-
-_SILENCE_S = 30.0
-"""A host says something in each lease every 5 s. One that says nothing for so long, nor answers then, hangs."""
 
 _START_S = 60.0
 """For a new process to listen. The model loads afterwards, for as long as it takes."""
 
 _POLL_S = 0.02
-_TAIL_BYTES = 1 << 14
-_LOG_BYTES = 1 << 20
-"""A log larger than this is begun anew."""
 
 
 class HostEngine:
@@ -78,9 +63,9 @@ class HostEngine:
         self._role: Role = role
         self._folder = folder
         self._grace_s = grace_s
-        self._rest = _Rest(clock)
-        self._lease: _Lease | None = None
-        self._joining: asyncio.Task[_Lease] | None = None
+        self._rest = Rest(clock)
+        self._lease: Lease | None = None
+        self._joining: asyncio.Task[Lease] | None = None
         self._releasing: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -135,7 +120,7 @@ class HostEngine:
             async with contextlib.aclosing(lease.remote.generate(prompt, sampling)) as pieces:
                 async for piece in pieces:
                     if piece.usage.stop_reason == "cancelled" and not self._closed:
-                        raise _died(lease)
+                        raise lease.died()
                     if piece.usage.stop_reason:
                         self._rest.end()
                     yield piece
@@ -150,7 +135,7 @@ class HostEngine:
         if self._releasing:
             await asyncio.wait(self._releasing)
 
-    async def _loaded(self) -> _Lease:
+    async def _loaded(self) -> Lease:
         """A host that has loaded the model."""
         lease = await self._joined()
         try:
@@ -158,7 +143,7 @@ class HostEngine:
         except EngineGone as gone:
             if self._closed:
                 raise
-            error = _died_loading(lease.model, lease.files)
+            error = died_loading(lease.model, lease.files)
             self._crashed(lease, error)
             raise error from gone
         except ModelError as error:
@@ -166,11 +151,11 @@ class HostEngine:
             raise
         return lease
 
-    async def _joined(self) -> _Lease:
+    async def _joined(self) -> Lease:
         if self._closed:
             raise EngineGone("The engine is closed.")
         if self._lease is not None and self._lease.lost:
-            self._crashed(self._lease, _died(self._lease))
+            self._crashed(self._lease, self._lease.died())
         if self._lease is not None:
             return self._lease
         if self._joining is None or self._joining.done():
@@ -185,7 +170,7 @@ class HostEngine:
             raise EngineGone("The engine is closed.")
         return joining.result()
 
-    async def _join(self) -> _Lease:
+    async def _join(self) -> Lease:
         model, instruct = _model(self._settings), located(self._instruct.model)
         python_model = located(self._settings.python_model)
         self._settings = replace(self._settings, python_model=python_model)
@@ -216,20 +201,20 @@ class HostEngine:
         finally:
             lock.release()
 
-    async def _take(self, model: str, files: HostFiles) -> _Lease | None:
+    async def _take(self, model: str, files: HostFiles) -> Lease | None:
         """A lease of the host that is named by the state file, if it answers."""
         state = files.read()
         if state is None:
             return None
-        return await _Lease.take(model, files, state, self._settings.host_linger_s, self._role)
+        return await Lease.take(model, files, state, self._settings.host_linger_s, self._role)
 
-    async def _start(self, model: str, instruct: str, files: HostFiles) -> _Lease:
-        token, log_bytes = secrets.token_urlsafe(32), _size(files.log_path)
+    async def _start(self, model: str, instruct: str, files: HostFiles) -> Lease:
+        token, log_bytes = secrets.token_urlsafe(32), log_size(files.log_path)
         try:
             sweep(files.folder)
-            process = _spawn(model, instruct, files, self._settings, token, self._grace_s)
+            process = spawn(model, instruct, files, self._settings, token, self._grace_s)
         except OSError as error:
-            raise self._rest.begin(files, _cannot_start(files, str(error))) from error
+            raise self._rest.begin(files, cannot_start(files, str(error))) from error
         began = time.monotonic()
         named = False
         try:
@@ -247,22 +232,22 @@ class HostEngine:
         status = process.poll()
         if status is None:
             process.kill()
-            raise self._rest.begin(files, _cannot_start(files, "it did not answer in time"))
-        if status < 0 or status > _LARGEST_EXIT_STATUS:
-            report_end(f"status {status}", _tail(files.log_path, log_bytes), files.folder)
-            raise self._rest.begin(files, _died_loading(model, files))
-        raise self._rest.begin(files, _cannot_start(files, f"it ended with status {status}"))
+            raise self._rest.begin(files, cannot_start(files, "it did not answer in time"))
+        if status < 0 or status > LARGEST_EXIT_STATUS:
+            report_end(f"status {status}", log_since(files.log_path, log_bytes), files.folder)
+            raise self._rest.begin(files, died_loading(model, files))
+        raise self._rest.begin(files, cannot_start(files, f"it ended with status {status}"))
 
     @contextlib.contextmanager
-    def _watching(self, lease: _Lease) -> Iterator[None]:
+    def _watching(self, lease: Lease) -> Iterator[None]:
         try:
             yield
         except EngineGone as gone:
-            error = _died(lease)
+            error = lease.died()
             self._crashed(lease, error)
             raise error from gone
 
-    def _crashed(self, lease: _Lease, error: MidfillError) -> None:
+    def _crashed(self, lease: Lease, error: MidfillError) -> None:
         """Remember that the host is of no use any more; once for each host, whoever notices."""
         if lease is self._lease:
             if lease.lost or isinstance(error, EngineGone):
@@ -276,146 +261,6 @@ class HostEngine:
             self._releasing.add(task)
             task.add_done_callback(self._releasing.discard)
             self._lease = None
-
-
-class _Lease:
-    """A host that stays because this process is there, and a client for it."""
-
-    def __init__(
-        self,
-        model: str,
-        files: HostFiles,
-        state: HostState,
-        holding: asyncio.Task[None],
-        role: Role,
-    ) -> None:
-        self.model = model
-        self.files = files
-        self.state = state
-        self.remote = RemoteEngine(state.url, Access(state.token), role=role)
-        self._holding = holding
-        self._log_bytes = _size(files.log_path)
-
-    @classmethod
-    async def take(
-        cls, model: str, files: HostFiles, state: HostState, linger_s: float, role: Role
-    ) -> _Lease | None:
-        """A lease of the host that `state` names; None if it is gone, or is another's by now."""
-        granted = asyncio.get_running_loop().create_future()
-        holding = asyncio.create_task(_hold(files, state, linger_s, granted))
-        try:
-            await asyncio.wait(
-                (holding, granted), timeout=_ANSWER_S, return_when=asyncio.FIRST_COMPLETED
-            )
-            if granted.done() and not holding.done():
-                return cls(model, files, state, holding, role)
-        except asyncio.CancelledError:
-            holding.cancel()
-            raise
-        holding.cancel()
-        await asyncio.wait((holding,))
-        return None
-
-    @property
-    def lost(self) -> bool:
-        """Whether the host has ended."""
-        return self._holding.done()
-
-    def said(self) -> str:
-        """What the host has written to its log since."""
-        return _tail(self.files.log_path, self._log_bytes)
-
-    async def release(self) -> None:
-        """Close the connections."""
-        self._holding.cancel()
-        await asyncio.wait((self._holding,))
-        await self.remote.close()
-
-
-class _Rest:
-    """When a host may be started again after others have ended. Does not wait: it refuses meanwhile."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._key = ""
-        self._crashes = 0
-        self._until_s = 0.0
-        self._error: MidfillError | None = None
-
-    def begin(self, files: HostFiles, error: MidfillError) -> MidfillError:
-        """Note that a host has ended, and why; gives the error back."""
-        if files.key != self._key:
-            self.end()
-        rest_s = RESTS_S[self._crashes] if self._crashes < len(RESTS_S) else _AFTER_ALL_RESTS_S
-        self._key = files.key
-        self._crashes += 1
-        self._until_s = self._clock() + rest_s
-        self._error = error
-        return error
-
-    def end(self) -> None:
-        """Note that a host works."""
-        self._crashes = 0
-        self._error = None
-
-    def check(self, files: HostFiles) -> None:
-        """Refuse as long as the rest lasts. Another model, or a file that was mended, need not rest.
-
-        Raises:
-            MidfillError: what went wrong the last time, or that it has gone wrong too often.
-        """
-        rest_s = self._until_s - self._clock()
-        if self._error is None or files.key != self._key or rest_s <= 0:
-            return
-        if isinstance(self._error, ModelError):
-            raise ModelError(str(self._error))
-        if self._crashes > len(RESTS_S):
-            raise EngineError(
-                f"The process that runs the model has ended {len(RESTS_S) + 1} times in a row or more; "
-                f"its log is {files.log_path}."
-            )
-        raise EngineGone(
-            f"The process that runs the model has ended and is started again in {rest_s:.0f} s; "
-            f"its log is {files.log_path}."
-        )
-
-
-async def _hold(
-    files: HostFiles, state: HostState, linger_s: float, granted: asyncio.Future[None]
-) -> None:
-    """Hold a lease until cancelled, or until the host ends. Ends at once if it is not the host that we seek."""
-    params = {"linger_s": min(max(linger_s, 0.0), MAX_LINGER_S)}
-    headers = {"Authorization": f"Bearer {state.token}"}
-    access = Access(connect_s=_ANSWER_S, silence_s=_SILENCE_S)
-    async with open_client(state.url, access) as client:
-        try:
-            # Whoever has taken the port of a host that died must be shown neither the token nor any code.
-            while await shows_token(client, state.token):
-                with contextlib.suppress(
-                    httpx.ReadTimeout
-                ):  # This machine may have slept: see whether it answers.
-                    async with client.stream(
-                        "GET", "/lease", params=params, headers=headers
-                    ) as response:
-                        async for line in response.aiter_lines():
-                            if line and json.loads(line)["key"] != files.key:
-                                return
-                            if not granted.done():
-                                granted.set_result(None)
-                    return
-        except httpx.ReadTimeout:
-            if granted.done():
-                _end_hung(files, state)
-        except (httpx.HTTPError, ValueError, KeyError, TypeError):
-            pass  # It is gone, or is no host of ours.
-
-
-def _end_hung(files: HostFiles, state: HostState) -> None:
-    """End a host that hangs, for the next one needs its memory; only where it is seen that the process is one."""
-    with contextlib.suppress(OSError, AttributeError):
-        command = Path("/proc", str(state.pid), "cmdline").read_bytes()
-        if files.read() == state and b"midfill.engines.host" in command:
-            os.kill(state.pid, signal.SIGKILL)
 
 
 def _acquired(lock: FileLock) -> bool:
@@ -435,67 +280,6 @@ def _acquired(lock: FileLock) -> bool:
     return True
 
 
-def _spawn(
-    model: str,
-    instruct: str,
-    files: HostFiles,
-    settings: EngineSettings,
-    token: str,
-    grace_s: float,
-) -> subprocess.Popen[bytes]:
-    """Start a host that outlives this process, and is outlived by none of its clients' leases.
-
-    Raises:
-        OSError: the process cannot be started.
-    """
-    terms = {
-        "key": files.key,
-        "folder": str(files.folder),
-        "token": token,
-        "grace_s": grace_s,
-        "instruct": instruct,
-        "settings": asdict(settings),
-    }
-    # Passive: spinning threads of OpenMP cost a factor of 3 where cores are shared (measured).
-    # No backtrace: llama.cpp would run a debugger on itself when an assertion fails.
-    environment = {"OMP_WAIT_POLICY": "passive", "GGML_NO_BACKTRACE": "1"} | os.environ
-    if files.log_path.exists() and files.log_path.stat().st_size > _LOG_BYTES:
-        files.log_path.unlink()
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-    with os.fdopen(os.open(files.log_path, flags, 0o600), "ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "midfill.engines.host", "--model", model],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            # Python looks for modules in the folder it is started in; an editor's may be anyone's work.
-            cwd=files.folder,
-            env=environment,
-            **_DETACHED,
-        )
-    assert process.stdin is not None
-    with contextlib.suppress(OSError), process.stdin:
-        process.stdin.write(json.dumps(terms).encode() + b"\n")
-    # Waits for its end, so that it does not stay behind as a zombie.
-    threading.Thread(target=process.wait, name="midfill-host-end", daemon=True).start()
-    return process
-
-
-def _size(path: Path) -> int:
-    with contextlib.suppress(OSError):
-        return path.stat().st_size
-    return 0
-
-
-def _tail(path: Path, since: int) -> str:
-    """What was written to a log behind a place, the last of it where that is much."""
-    with contextlib.suppress(OSError), path.open("rb") as file:
-        end = file.seek(0, os.SEEK_END)
-        file.seek(since if since <= end <= since + _TAIL_BYTES else max(0, end - _TAIL_BYTES))
-        return file.read().decode("utf-8", "replace")
-    return ""
-
-
 def _model(settings: EngineSettings) -> str:
     """The path of the model that the settings name, or what makes a `fake:` engine.
 
@@ -508,41 +292,3 @@ def _model(settings: EngineSettings) -> str:
         return str(embedded_model())
     except FileNotFoundError as error:
         raise ModelError(str(error)) from error
-
-
-def _died(lease: _Lease) -> EngineGone:
-    return EngineGone(
-        f"The process that runs {Path(lease.model).name} has ended; its log is {lease.files.log_path}."
-    )
-
-
-def _died_loading(model: str, files: HostFiles) -> ModelError:
-    return ModelError(
-        f"Loading {Path(model).name} ended the process that loads it: the file is probably damaged or "
-        f"hostile, or the memory does not suffice; the log is {files.log_path}."
-    )
-
-
-def _cannot_start(files: HostFiles, how: str) -> EngineError:
-    with contextlib.suppress(OSError):
-        if shutil.disk_usage(files.folder).free < _ROOM_BYTES:
-            return EngineError(
-                f"The process that runs the model cannot be started: the disk of {files.folder} is full."
-            )
-    return EngineError(
-        f"The process that runs the model cannot be started ({how}); its log is {files.log_path}."
-    )
-
-
-_ROOM_BYTES = 1 << 16
-"""What the files of a host need at least."""
-
-_LARGEST_EXIT_STATUS = 255
-"""Above are the codes with which Windows ends a process; on POSIX a signal gives a negative status."""
-
-if sys.platform == "win32":
-    _DETACHED: dict[str, Any] = {
-        "creationflags": subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP
-    }
-else:
-    _DETACHED: dict[str, Any] = {"start_new_session": True}

@@ -25,7 +25,8 @@ import pytest
 from filelock import FileLock
 
 from midfill.engine import Engine, Piece, Sampling
-from midfill.engines import supervisor
+from midfill.engines import lease, spawning, supervisor
+from midfill.engines.rest import RESTS_S
 from midfill.engines.state import (
     FOLDER_VARIABLE,
     HostFiles,
@@ -34,7 +35,7 @@ from midfill.engines.state import (
     state_folder,
     sweep,
 )
-from midfill.engines.supervisor import RESTS_S, HostEngine
+from midfill.engines.supervisor import HostEngine
 from midfill.errors import EngineError, EngineGone, EngineRefused, ModelError
 from midfill.settings import EngineSettings, InstructSettings
 from midfill_models import embedded_model
@@ -403,7 +404,7 @@ async def test_another_program_at_the_port(
     port = server.sockets[0].getsockname()[1]
     files.write(HostState(os.getpid(), port, "the-token", "", files.key))
     if answer is None:
-        monkeypatch.setattr(supervisor, "_ANSWER_S", 2.0)
+        monkeypatch.setattr(lease, "_ANSWER_S", 2.0)
     async with opened(folder, settings) as engine:
         assert text_of(await pieces_of(engine)) == "hello"
         assert state_in(folder).port != port
@@ -510,13 +511,13 @@ async def test_terminated_goes_in_good_order(folder: Path) -> None:
 def starts(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """One entry for each process that is started."""
     started: list[float] = []
-    spawn = supervisor._spawn
+    spawn = spawning.spawn
 
     def counted(*arguments: Any) -> subprocess.Popen[bytes]:
         started.append(time.monotonic())
         return spawn(*arguments)
 
-    monkeypatch.setattr(supervisor, "_spawn", counted)
+    monkeypatch.setattr(supervisor, "spawn", counted)
     return started
 
 
@@ -654,7 +655,7 @@ async def test_a_host_that_hangs_is_ended_and_another_takes_its_place(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Longer than the rest between two signs of life.
-    monkeypatch.setattr(supervisor, "_SILENCE_S", 6.0)
+    monkeypatch.setattr(lease, "_SILENCE_S", 6.0)
     async with opened(folder, EngineSettings(model="fake:text=hello")) as engine:
         await engine.info()
         hung = psutil.Process(state_in(folder).pid)
