@@ -13,7 +13,7 @@ help: ## Show this list
 setup: ## Make .venv with everything in it (the first time builds llama.cpp)
 	@$(PYTHON) tools/setup.py
 
-demo: setup ## Complete real code with the embedded model
+demo: setup ## Complete and explain real code with the embedded model
 	@$(BIN)/midfill demo
 
 test: check ## Run every check: lint, types and all tests

@@ -348,3 +348,20 @@ def test_index_that_cannot_be_written_is_one_sentence(folder: Path) -> None:
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "The index cannot be written" in done.stderr
+
+
+def test_demo_completes_and_explains(folder: Path) -> None:
+    (folder / "b.py").write_text("def twice(number):\n    return double(number)\n" + SOURCE)
+    done = midfill("demo", "b.py", "--model", "fake:text=(1)", "--count", "3")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "b.py, completed by" in done.stdout
+    assert done.stdout.count("one key later") == 3
+    assert "b.py:1, explained without a model" in done.stdout
+    assert "* Calls: `double`" in done.stdout
+
+
+def test_demo_of_a_file_without_code(folder: Path) -> None:
+    (folder / "empty.py").write_text("")
+    done = midfill("demo", "empty.py", "--model", "fake:")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "explained" not in done.stdout

@@ -1,4 +1,4 @@
-"""`midfill demo`: completions in a real source file, shown as an editor would show them."""
+"""`midfill demo`: completions in a real source file, shown as an editor would show them, and an explanation of it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ from midfill.complete import Completion, complete
 from midfill.context import gather
 from midfill.engine import Engine
 from midfill.engines.select import open_engine
+from midfill.instruct import facts
 from midfill.languages import language_of
 from midfill.settings import EngineSettings, Settings
+from midfill.subject import subject_at
 from midfill.syntax import parse
 from midfill.text import Document
 from midfill_server.cli.complete import LINGER_S
@@ -45,9 +47,9 @@ class Hole:
 )
 @click.option("--model", default="", help="Path of a GGUF file; by default the embedded model.")
 def command(file: Path | None, count: int, model: str) -> None:
-    """Take the ends of some lines of FILE away and complete them again.
+    """Take the ends of some lines of FILE away and complete them again; explain the definition around one.
 
-    Without FILE it is a module of Python's own library.
+    Without FILE it is a module of Python's own library. The explanation holds the facts that need no model.
     """
     path = file or Path(textwrap.__file__)
     document = read_place(str(path), language_of(str(path))).document
@@ -84,7 +86,8 @@ async def _show(document: Document, path: Path, count: int, settings: Settings) 
         console.print(
             f"[bold]{path.name}[/], completed by {model.name}, ready in {ready_ms:.0f} ms\n"
         )
-        for hole in everywhere[step // 2 :: step][:count]:
+        chosen = everywhere[step // 2 :: step][:count]
+        for hole in chosen:
             truth = document.text[hole.offset : hole.end]
             found, first_ms = await _completed(document, hole, 0, engine, settings)
             console.print(_line(document, hole, found))
@@ -97,6 +100,10 @@ async def _show(document: Document, path: Path, count: int, settings: Settings) 
             console.print(Text(_timings(found, next_ms, "one key later\n"), style="dim"))
     finally:
         await engine.close()
+    around = (subject_at(document, syntax, hole.offset, hole.offset) for hole in reversed(chosen))
+    if subject := next(filter(None, around), None):
+        console.print(f"[bold]{path.name}:{subject.lines[0]}[/], explained without a model\n")
+        console.print(Text(facts(subject)))
 
 
 async def _completed(
