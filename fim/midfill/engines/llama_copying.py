@@ -246,7 +246,7 @@ _SURE = 1e-6
 _LEAST = -12.0
 """What the model finds less probable than that is all the same to it."""
 _LINE_BYTES = 400
-"""Of a longer line the brackets are not known."""
+"""Of a longer line only the brackets at its end are counted."""
 
 _SEAM = b"\xff"
 """Between two texts. UTF-8 never holds it, so no match and no proposal runs over it."""

@@ -181,6 +181,7 @@ def _write(folder: Path, records: Records) -> None:
         "files": {name: asdict(known) for name, known in sorted(records.files.items())},
         "chosen": dict(records.chosen),
     }
+    # Not for this user alone, as the folder may be one that several people share.
     draft = folder / f".{_RECORDS}.{secrets.token_hex(4)}"
     draft.write_text(json.dumps(told, indent=1) + "\n", "utf-8")
     draft.replace(folder / _RECORDS)
