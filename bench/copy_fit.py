@@ -14,7 +14,7 @@ import ctypes
 import json
 import sys
 import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from bench.holes_items import (
     held_out_sources,
     sources_in,
 )
-from bench.workplace import context_of
+from bench.workplace import Workplaces
 
 from midfill.engine import Sampling
 from midfill.engines import llama_copying
@@ -43,7 +43,7 @@ from midfill.engines.llama_load import Loaded, load
 from midfill.engines.llama_model import LlamaModel
 from midfill.formats import format_of
 from midfill.prompt import budget_of, render
-from midfill.settings import CompletionSettings, EngineSettings
+from midfill.settings import CompletionSettings, EngineSettings, Settings
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -89,8 +89,10 @@ def fitting_sources() -> list[Source]:
     ]
 
 
-def steps_of(holes: Sequence[Hole], loaded: Loaded) -> Iterator[Step]:
-    """Every token of the true middles."""
+async def steps_of(
+    holes: Sequence[Hole], workplaces: Workplaces, loaded: Loaded
+) -> AsyncIterator[Step]:
+    """Every token of the true middles, each hole's package being the workspace."""
     model, context = loaded.model, loaded.context
     for slot_idx in range(context.n_slots):
         context.keep(slot_idx, 0)
@@ -104,10 +106,9 @@ def steps_of(holes: Sequence[Hole], loaded: Loaded) -> Iterator[Step]:
         return model.tokenize(text)
 
     for hole in holes:
-        prompt = asyncio.run(
-            render(context_of(hole), prompt_format, tokenize, budget, settings.layout)
-        )
-        middle = asyncio.run(prompt_format.encode("SUFFIX", hole.middle, tokenize))
+        context_here = await workplaces.context(hole)
+        prompt = await render(context_here, prompt_format, tokenize, budget, settings.layout)
+        middle = await prompt_format.encode("SUFFIX", hole.middle, tokenize)
         is_whole = len(middle) < N_TOKENS_MOST
         source = copy_source(prompt.ids, Sampling(1, copy_from=prompt.left_out), model)
         sampler = CopyingGreedy(source, model, ends, Healing([], model))
@@ -132,6 +133,13 @@ def steps_of(holes: Sequence[Hole], loaded: Loaded) -> Iterator[Step]:
             if token >= 0:
                 source.append(model.piece(token))
                 cache.evaluate(slot_idx, [token], n_logits=1)
+
+
+async def _collected(
+    holes: Sequence[Hole], sources: Sequence[Source], loaded: Loaded
+) -> list[Step]:
+    async with Workplaces(sources, Settings()) as workplaces:
+        return [step async for step in steps_of(holes, workplaces, loaded)]
 
 
 def _ends_by_line(hole: Hole, model: LlamaModel, tokens: Sequence[int]) -> bool:
@@ -204,12 +212,13 @@ def main(model: Path, folders: Sequence[Path], per_kind: int, seed: int, write: 
     settings = EngineSettings(n_threads=1, tune=False)
     loaded = load(model, settings, ctypes.create_string_buffer(2), lambda: True)
     sources = [it for folder in folders for it in sources_in(folder, "fit", folder.parent)]
-    fit = cut_holes([*fitting_sources(), *sources], per_kind, seed, KINDS_FITTED)
+    fit_sources = [*fitting_sources(), *sources]
+    fit = cut_holes(fit_sources, per_kind, seed, KINDS_FITTED)
     held = cut_holes(held_out_sources(), per_kind // 2, seed, ONE_LINE)
-    steps = list(steps_of(fit, loaded))
+    steps = asyncio.run(_collected(fit, fit_sources, loaded))
     click.echo(f"fit: {len(fit)} holes, {len(steps)} tokens")
     weights = fitted(steps).round(3)
-    steps_held = list(steps_of(held, loaded))
+    steps_held = asyncio.run(_collected(held, held_out_sources(), loaded))
     click.echo(f"judged: {len(held)} holes, {len(steps_held)} tokens")
     alone = -sum(step.log_true for step in steps_held) / len(steps_held)
     likeliest = sum(step.was_likeliest for step in steps_held) / len(steps_held)

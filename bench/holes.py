@@ -314,7 +314,7 @@ def main(
     async def bench(progress: Progress) -> tuple[dict[str, Any], list[Filled]]:
         engine = open_here(settings.engine)
         asked = (*(systems or SYSTEMS), *(WITHOUT + part for part in parts))
-        with Workplaces(sources, settings) as workplaces:
+        async with Workplaces(sources, settings) as workplaces:
             return await run(engine, settings, holes, asked, seed, progress, workplaces)
 
     try:

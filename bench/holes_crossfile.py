@@ -65,10 +65,10 @@ def cut_across_files(sources: Sequence[Source], n_holes: int, seed: int) -> list
 def package_of(name: str) -> str:
     """What a source of this name belongs to: the first folder of its distribution, or where it comes from.
 
-    A module of the standard library that is one file belongs to itself.
+    A module that is one file belongs to itself.
     """
     *folders, _ = name.split("/")
-    return name if folders == ["python"] else "/".join(folders[:2])
+    return name if len(folders) < 2 else "/".join(folders[:2])
 
 
 def definitions(package: Sequence[Source]) -> dict[str, Definition]:

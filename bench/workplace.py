@@ -31,7 +31,12 @@ SEEN_LINES = 64
 
 
 class Workplaces:
-    """A folder for each package, and where the product keeps its indexes of them. Gone when it is closed."""
+    """A folder for each package, and where the product keeps its indexes of them. Gone when it is closed.
+
+    For the holes of one file the package's folder is open, with nothing but that file in an editor. The index is asked
+    for the caret of one key before, as while somebody types. It knows the file as it was saved, but tells nothing of
+    it: of the file that is open it is never asked.
+    """
 
     def __init__(self, sources: Sequence[Source], settings: Settings) -> None:
         self._settings = settings
@@ -39,64 +44,46 @@ class Workplaces:
         for source in sources:
             self._packages[package_of(source.name)].append(source)
         self._folder = tempfile.TemporaryDirectory()
+        self._open: dict[Path, _Workplace] = {}
         # The index stays away from the user's own.
         self._environ = mock.patch.dict(
             os.environ, {"MIDFILL_STATE_DIR": str(Path(self._folder.name) / "state")}
         )
 
-    def __enter__(self) -> Workplaces:
+    async def __aenter__(self) -> Workplaces:
         self._environ.start()
         return self
 
-    def __exit__(
+    async def __aexit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        for workplace in self._open.values():
+            await workplace.end()
         self._environ.stop()
         self._folder.cleanup()
 
     async def context(self, hole: Hole) -> CompletionContext:
         """What a server knows at the caret. The kind of the hole is not part of it."""
-        if not hole.others:
+        if len(self._packages[package_of(hole.source)]) < 2:
             return context_of(hole)
         root = self._laid_out(hole)
-        file = root / path_of(hole)
-        truth = file.read_text("utf-8")
-        file.write_text(hole.prefix + hole.suffix, "utf-8")
-        try:
-            return await self._gathered(hole, root, file.as_uri())
-        finally:
-            file.write_text(truth, "utf-8")
-
-    async def _gathered(self, hole: Hole, root: Path, uri: str) -> CompletionContext:
-        here = Document.of(hole.prefix + hole.suffix, "python", uri=uri)
-        documents = {uri: here}
-        for other in hole.others:
-            at = (root / other.path).as_uri()
-            documents[at] = Document.of(other.text, "python", uri=at)
-        trees: dict[str, Syntax | None] = {}
-
-        def tree_of(document: Document) -> Syntax | None:
-            if document.uri not in trees:
-                trees[document.uri] = parse(document)
-            return trees[document.uri]
-
-        gathering = Gathering(documents, tree_of, lambda wanted: wanted)
-        offset = len(hole.prefix)
-        try:
-            gathering.open_folders([root], self._settings.index)
-            for other in hole.others:
-                gathering.attend((root / other.path).as_uri(), other.line_idx)
-            gathering.attend(uri, here.line_of(offset))
-            await gathering.settled()
-            gathering.look_up(uri, here, offset, tree_of(here), self._settings)
-            await gathering.settled()
-            chosen = gathering.choose(uri, here, offset, self._settings)
-        finally:
-            await gathering.end()
-        return gather(here, offset, tree_of(here), path_of(hole), chosen.snippets)
+        if hole.others:
+            # These ask what the index says of definitions, so it must not know the hole's file with the hole filled.
+            file = root / path_of(hole)
+            truth = file.read_text("utf-8")
+            file.write_text(hole.prefix + hole.suffix, "utf-8")
+            workplace = _Workplace(root, self._settings)
+            try:
+                return await workplace.context(hole)
+            finally:
+                await workplace.end()
+                file.write_text(truth, "utf-8")
+        if root not in self._open:
+            self._open[root] = _Workplace(root, self._settings)
+        return await self._open[root].context(hole)
 
     def _laid_out(self, hole: Hole) -> Path:
         """The folder of the hole's package, its files in it."""
@@ -108,6 +95,55 @@ class Workplaces:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_text(source.text, "utf-8")
         return root
+
+
+class _Workplace:
+    """A package's folder as the workspace of a server, for one hole after another."""
+
+    def __init__(self, root: Path, settings: Settings) -> None:
+        self._root, self._settings = root, settings
+        self._documents: dict[str, Document] = {}
+        self._trees: dict[str, Syntax | None] = {}
+        self._gathering = Gathering(self._documents, self._tree_of, lambda wanted: wanted)
+        self._is_open = False
+
+    async def context(self, hole: Hole) -> CompletionContext:
+        try:
+            return await self._gathered(hole, (self._root / path_of(hole)).as_uri())
+        finally:
+            self._documents.clear()
+            self._trees.clear()
+            # What is chosen for the next hole does not follow from this one. Nothing is remembered of a closed file.
+            self._gathering.attend("", 0)
+
+    async def end(self) -> None:
+        await self._gathering.end()
+
+    async def _gathered(self, hole: Hole, uri: str) -> CompletionContext:
+        gathering, settings = self._gathering, self._settings
+        here = Document.of(hole.prefix + hole.suffix, "python", uri=uri)
+        self._documents[uri] = here
+        for other in hole.others:
+            at = (self._root / other.path).as_uri()
+            self._documents[at] = Document.of(other.text, "python", uri=at)
+        if not self._is_open:
+            gathering.open_folders([self._root], settings.index)
+            self._is_open = True
+        for other in hole.others:
+            gathering.attend((self._root / other.path).as_uri(), other.line_idx)
+        offset = len(hole.prefix)
+        gathering.attend(uri, here.line_of(offset))
+        await gathering.settled()
+        gathering.look_up(uri, here, max(0, offset - 1), self._tree_of(here), settings)
+        await gathering.settled()
+        chosen = gathering.choose(uri, here, offset, settings)
+        path, tree = path_of(hole), self._tree_of(here)
+        return gather(here, offset, tree, path, chosen.snippets, chosen.copyable)
+
+    def _tree_of(self, document: Document) -> Syntax | None:
+        if document.uri not in self._trees:
+            self._trees[document.uri] = parse(document)
+        return self._trees[document.uri]
 
 
 def context_of(hole: Hole) -> CompletionContext:

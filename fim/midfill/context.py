@@ -24,6 +24,8 @@ class CompletionContext:
     """The document's path relative to the workspace, with `/` on every system; empty if it has none."""
     snippets: tuple[Snippet, ...] = ()
     """Code from elsewhere, the most useful last. Typing adds to them at their end only."""
+    copyable: tuple[str, ...] = ()
+    """More code from elsewhere, the likeliest last. The model does not read it; an engine that copies may."""
     kind: CaretKind = "code"
     """What stands at the caret."""
     is_wanted: bool = True
@@ -78,10 +80,13 @@ def gather(
     syntax: Syntax | None,
     path: str = "",
     snippets: tuple[Snippet, ...] = (),
+    copyable: tuple[str, ...] = (),
 ) -> CompletionContext:
     """The context at `offset`. The tree, if given, must be that of this very document."""
     extent, kind, is_wanted = caret_at(document, offset, syntax)
-    return CompletionContext(document, offset, extent, syntax, path, snippets, kind, is_wanted)
+    return CompletionContext(
+        document, offset, extent, syntax, path, snippets, copyable, kind, is_wanted
+    )
 
 
 def unix(text: str) -> str:

@@ -7,15 +7,15 @@ place; what is new comes after it. The first choice leaves a third of the budget
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from midfill.similarity import alike, contained, relevance
 from midfill.snippets import Snippet
 
-Reason = Literal["definition", "similar", "recent"]
+Reason = Literal["definition", "similar", "recent", "alike"]
 """Why a snippet is a candidate: it defines a name near the caret, the index found it like the text near the caret,
-or somebody was there lately."""
+somebody was there lately, or the index found it like the caret's own line."""
 
 LeftOut = Literal["no room", "already said", "nothing in common"]
 """Why a candidate was not taken: the budget was full; another snippet, or the file around the caret, says most of
@@ -25,6 +25,10 @@ TWIN = 0.9
 SAID = 0.5
 """Above which share of lines a snippet is the twin of another, and above which the text around the caret already
 says it; llama.vim's. It writes of such chunks that they make a model repeat what stands there."""
+
+COPYABLE_CHARS = 20_000
+"""How much more code from elsewhere an engine is told that copies. A host of ours takes 64,000 characters, and the
+rest of the file is up to 32,000 of them."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,21 @@ class Selection:
     chosen: tuple[Candidate, ...] = ()
     """The most useful last at first; what typing adds comes after it."""
     left_out: tuple[tuple[Candidate, LeftOut], ...] = ()
+    places: tuple[Candidate, ...] = ()
+    """Pieces of other files that are like the caret's line, the likest first. They are not for the model to read."""
+
+    @property
+    def copyable(self) -> tuple[str, ...]:
+        """What an engine that copies may look at besides the prompt, the likest last."""
+        held = {candidate.snippet.text for candidate in self.chosen}
+        room = COPYABLE_CHARS
+        taken: list[str] = []
+        for text in (candidate.snippet.text for candidate in self.places):
+            if text not in held and len(text) <= room:
+                held.add(text)
+                room -= len(text)
+                taken.append(text)
+        return tuple(reversed(taken))
 
     @property
     def snippets(self) -> tuple[Snippet, ...]:
@@ -59,7 +78,7 @@ class Selection:
     def also_left_out(self, candidates: Iterable[Candidate], why: LeftOut) -> Selection:
         """The same choice, from some candidates more."""
         more = tuple((candidate, why) for candidate in candidates)
-        return Selection(self.chosen, (*self.left_out, *more))
+        return replace(self, left_out=(*self.left_out, *more))
 
 
 def ranked(

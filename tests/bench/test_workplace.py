@@ -45,10 +45,31 @@ async def test_the_product_finds_the_definition_and_never_the_answer(
     monkeypatch.setenv("MIDFILL_STATE_DIR", str(tmp_path))
     holes = cut_across_files(SOURCES, 10, seed=1)
     call = next(hole for hole in holes if "(" in hole.middle)
-    with Workplaces(SOURCES, Settings()) as workplaces:
+    async with Workplaces(SOURCES, Settings()) as workplaces:
         context = await workplaces.context(call)
         again = await workplaces.context(call)
     assert any("def fetch_between" in snippet.text for snippet in context.snippets)
     assert all("fetch_between(1, 10)" not in snippet.text for snippet in context.snippets)
     assert again.snippets == context.snippets
     assert indexes_in(tmp_path) == [], "the user's own index is left alone"
+
+
+async def test_in_a_package_an_engine_may_copy_from_the_other_files_and_never_the_answer() -> None:
+    text = "def rows(store):\n    return store.fetch_between(first_row, last_row)  # {}\n"
+    sources = [Source(f"pkg/pkg/{name}.py", text.format(name)) for name in ("one", "two")]
+    here = sources[0].text
+    start = here.index("first_row")
+    end = here.index("\n", start)
+    hole = Hole("line", "pkg/pkg/one.py", here[:start], here[start:end], here[end:])
+    async with Workplaces(sources, Settings()) as workplaces:
+        for _ in range(2):
+            context = await workplaces.context(hole)
+            told = (*context.copyable, *(snippet.text for snippet in context.snippets))
+            assert told == (sources[1].text,)
+
+
+async def test_a_file_alone_has_no_workplace() -> None:
+    hole = Hole("line", "python/cmd.py", "x = ", "1", "\n")
+    async with Workplaces([Source("python/cmd.py", "x = 1\n")], Settings()) as workplaces:
+        assert (await workplaces.context(hole)).path == "cmd.py"
+    assert indexes_in(Path(workplaces._folder.name)) == []

@@ -15,7 +15,7 @@ from midfill.engine import ModelInfo
 from midfill.engines.fake import BOS, EOT, MID, PRE, SUF, FakeEngine
 from midfill.errors import RoleError
 from midfill.formats import Layout, format_of
-from midfill.prompt import STEP_TOKENS, Budget, Prompt, budget_of, render
+from midfill.prompt import MIN_WINDOW_FOR_FILES, STEP_TOKENS, Budget, Prompt, budget_of, render
 from midfill.settings import CompletionSettings
 from midfill.snippets import Snippet
 from midfill.syntax import parse
@@ -113,9 +113,15 @@ def test_snippets_take_their_part_where_there_are_some() -> None:
     some = (Snippet("a.py", "a\n"),)
     settings = CompletionSettings()
     assert budget_of(ModelInfo("m", 4096), settings, 48, some) == Budget(1536, 512, 384)
-    small = budget_of(ModelInfo("m", 768), settings, 48, some)
-    assert small == Budget(451, 149, 112)
-    assert small.prefix_tokens + small.suffix_tokens + small.files_tokens == 712
+    small = budget_of(ModelInfo("m", 1024), settings, 48, some)
+    assert small == Budget(613, 203, 152)
+    assert small.prefix_tokens + small.suffix_tokens + small.files_tokens == 968
+
+
+def test_a_small_window_is_for_the_file_alone() -> None:
+    model, settings = ModelInfo("m", MIN_WINDOW_FOR_FILES - 1), CompletionSettings()
+    some = (Snippet("a.py", "a\n"),)
+    assert budget_of(model, settings, 48, some) == budget_of(model, settings, 48)
 
 
 def test_a_window_too_small_for_a_prompt_is_refused() -> None:
@@ -293,6 +299,8 @@ async def test_the_snippets_that_fit(
     prompt = await _with_files(snippets, files_tokens)
     expected = "".join(f"# {snippets[idx].path}\n{snippets[idx].text}\n" for idx in shown)
     assert files_in(prompt) == (expected if shown else "x")
+    told = tuple(each.text for idx, each in enumerate(snippets) if idx not in shown)
+    assert prompt.left_out == (*COPYABLE, *told)
 
 
 async def test_a_snippet_larger_than_all_the_room_loses_its_last_lines() -> None:
@@ -303,10 +311,14 @@ async def test_a_snippet_larger_than_all_the_room_loses_its_last_lines() -> None
     assert 150 < len(text) <= 300
 
 
+COPYABLE = ("elsewhere = 1\n", "nearer = 2\n")
+
+
 async def _with_files(snippets: list[Snippet], files_tokens: int) -> Prompt:
     engine = FakeEngine()
+    document = Document.of("x", "python")
     context = CompletionContext(
-        Document.of("x", "python"), 1, "line", None, "c.py", tuple(snippets)
+        document, 1, "line", None, "c.py", tuple(snippets), copyable=COPYABLE
     )
     budget = Budget(200, 100, files_tokens)
     return await render(context, format_of(await engine.info()), engine.tokenize, budget, "psm")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midfill.selection import Candidate, Reason, ranked, select
+from midfill.selection import COPYABLE_CHARS, Candidate, Reason, Selection, ranked, select
 from midfill.similarity import alike
 from midfill.snippets import Snippet
 
@@ -122,3 +122,20 @@ def test_a_run_of_typing_only_adds_at_the_end(
         # The same history makes the same choice.
         assert select(best, previous, query, budget_chars) == selection
         previous = chosen
+
+
+def test_what_an_engine_may_copy_from_ends_with_the_likest() -> None:
+    places = tuple(candidate(name, "alike") for name in ("likest", "read", "other", "likest"))
+    found = Selection((candidate("read"),), places=places)
+    assert found.copyable == (places[2].snippet.text, places[0].snippet.text)
+
+
+def test_what_an_engine_may_copy_from_is_bounded() -> None:
+    small, large = (
+        Candidate(Snippet(f"{n}.py", f"{n}" * n), "alike") for n in (9, COPYABLE_CHARS + 1)
+    )
+    many = tuple(candidate(f"name{idx}", "alike", n_lines=40) for idx in range(40))
+    assert Selection(places=(large, small)).copyable == (small.snippet.text,)
+    copyable = Selection(places=many).copyable
+    assert 0 < sum(map(len, copyable)) <= COPYABLE_CHARS
+    assert copyable[-1] == many[0].snippet.text

@@ -322,6 +322,28 @@ def test_definitions_come_from_files_that_nobody_opened(client: LspClient, folde
     assert "def canonical_name(value)" in last["text"]
 
 
+def test_an_engine_that_copies_is_told_of_lines_like_the_carets(
+    client: LspClient, folder: Path
+) -> None:
+    for name in ("a.py", "b.py"):
+        write(folder / name, f"# {name}\nwriter.write_canonical(canonical_row, newline=True)\n")
+    client.initialize(options={"completion": {"maxSnippetTokens": 0}}, folders=(folder.as_uri(),))
+    text = "writer.write_canonical(can\nwriter.write_canonical(can\n"
+    main = visited(client, folder / "main.py", text)
+
+    def copied(line: int) -> str:
+        return "".join(prompt_at(client, main, line, 26)["copyFrom"])
+
+    for _ in range(600):
+        if "# a.py" in (told := copied(0)):
+            break
+        time.sleep(0.1)
+    assert "# b.py" in told
+    write(folder / ".midfillignore", "b.py\n")
+    assert "# a.py" in copied(1)
+    assert "# b.py" not in copied(1)
+
+
 def test_what_the_index_has_not_yet_heard_of_is_looked_up(client: LspClient, folder: Path) -> None:
     write(folder / "names.py", HELPER)
     client.initialize(folders=(folder.as_uri(),))
