@@ -7,6 +7,7 @@ being better than this on the same holes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from midfill.context import CompletionContext
@@ -29,8 +30,8 @@ class Repetition(NamedTuple):
     """Characters before the caret that are the same there; 0 if there is no such place."""
 
 
-def longest_repetition(prefix: str, suffix: str) -> Repetition:
-    """The longest, of several the nearest before the caret, else the nearest after it."""
+def longest_repetition(prefix: str, suffix: str, others: Sequence[str] = ()) -> Repetition:
+    """The longest, of several the nearest before the caret, else the nearest after it, else in the last of `others`."""
     for n_matched in range(min(MAX_MATCH_CHARS, len(prefix)), MIN_MATCH_CHARS - 1, -1):
         tail = prefix[-n_matched:]
         found = prefix.rfind(tail, 0, len(prefix) - 1)
@@ -39,6 +40,10 @@ def longest_repetition(prefix: str, suffix: str) -> Repetition:
         found = suffix.find(tail)
         if found >= 0:
             return Repetition(suffix[found + n_matched :], n_matched)
+        for text in reversed(others):
+            found = text.rfind(tail)
+            if found >= 0:
+                return Repetition(text[found + n_matched :], n_matched)
     return Repetition("", 0)
 
 

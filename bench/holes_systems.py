@@ -18,7 +18,7 @@ from bench.baselines.naive import Naive
 from bench.baselines.peer import generate
 from bench.baselines.policy import OpenFile, Policy
 from bench.baselines.tabby import Tabby
-from bench.copying import cut_as_an_editor, longest_repetition
+from bench.copying import Repetition, cut_as_an_editor, longest_repetition
 
 from midfill import filters
 from midfill.complete import Completion, complete
@@ -231,10 +231,21 @@ class Copy:
     async def answer(self, context: CompletionContext, others: Sequence[OpenFile] = ()) -> Answer:
         """The copy, surer the more characters were the same."""
         started = time.perf_counter()
-        found = longest_repetition(context.prefix, context.suffix)
+        found = self._longest(context)
         text = cut_as_an_editor(found.following, context)
         ms = (time.perf_counter() - started) * 1000
         return Answer(text, ms, confidence={"n_matched": float(found.n_matched)})
+
+    def _longest(self, context: CompletionContext) -> Repetition:
+        return longest_repetition(context.prefix, context.suffix)
+
+
+class CopyElsewhere(Copy):
+    """The same, in all that the product looks at: the file, and the pieces of others that it found."""
+
+    def _longest(self, context: CompletionContext) -> Repetition:
+        snippets = (snippet.text for snippet in context.snippets)
+        return longest_repetition(context.prefix, context.suffix, (*context.copyable, *snippets))
 
 
 class CopyOrMidfill:
@@ -257,6 +268,7 @@ SYSTEMS: Mapping[str, Callable[[Completer], System]] = {
     "midfill-unasked": Unasked,
     "model-raw": ModelRaw,
     "copy": Copy,
+    "copy-elsewhere": CopyElsewhere,
     "copy-or-midfill": CopyOrMidfill,
     "none": Nothing,
     "naive": partial(Peer, policy=Naive()),

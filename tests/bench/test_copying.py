@@ -30,6 +30,14 @@ def test_longest_repetition(marked: str, following: str, n_matched: int) -> None
     assert longest_repetition(text[:offset], text[offset:]) == (following, n_matched)
 
 
+def test_elsewhere_the_longest_repetition_counts_and_at_home_the_nearest() -> None:
+    others = ("y = sum(b)", "y = sum(c)")
+    assert longest_repetition("z = sum(a)\ny = sum(", "", others) == ("c)", 8)
+    assert longest_repetition("z = sum(a)\nx = sum(", "", others) == ("a)\nx = sum(", 7)
+
+
+
+
 @pytest.mark.parametrize(
     ("line", "tail", "left"),
     [
