@@ -21,8 +21,8 @@ import torch
 from training.examples import ensure_epoch
 from training.export import BLOCK_TENSORS, TRAINED_TOKENS, Array, neighbours_to_halves
 from training.presets import ModelShape, load_preset
+from training.run import Run
 from training.tokenizer import CodeTokenizer
-from training.train import Run
 from training.turns import RENAMED
 
 

@@ -31,8 +31,8 @@ from training.examples import (
 from training.export import write_gguf
 from training.model import Llama, token_losses
 from training.presets import ModelShape, Preset, load_preset
+from training.run import make_optimizers, token_weights
 from training.tokenizer import CodeTokenizer
-from training.train import make_optimizers, token_weights
 
 N_EXAMPLES = 100
 MIN_EXACT = 0.95
