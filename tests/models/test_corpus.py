@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from training import corpus
+from training import corpus, licences
 
 RULES = corpus.load_rules()
 ALLOWED = RULES["licences"]["allowed"]
@@ -34,7 +34,7 @@ ALLOWED = RULES["licences"]["allowed"]
     ],
 )
 def test_licence_expressions(expression: str, expected: bool) -> None:
-    assert corpus.is_allowed(expression, ALLOWED) is expected
+    assert licences.is_allowed(expression, ALLOWED) is expected
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_licence_expressions(expression: str, expected: bool) -> None:
 def test_licence_from_metadata(
     fields: dict[str, str], classifiers: list[str], expected: str
 ) -> None:
-    assert corpus.licence_of(fields, classifiers, RULES) == expected
+    assert licences.licence_of(fields, classifiers, RULES) == expected
 
 
 @pytest.mark.parametrize(
