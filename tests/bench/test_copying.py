@@ -36,8 +36,6 @@ def test_elsewhere_the_longest_repetition_counts_and_at_home_the_nearest() -> No
     assert longest_repetition("z = sum(a)\nx = sum(", "", others) == ("a)\nx = sum(", 7)
 
 
-
-
 @pytest.mark.parametrize(
     ("line", "tail", "left"),
     [

@@ -21,6 +21,7 @@ on the 1,200 of seed 81 that was .142 / .478 / .305, and this is .168 / .492 / .
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
@@ -102,13 +103,17 @@ class CopyingGreedy:
         log_top = log_probability(logits, top, self._scratch)
         places = self._source.places()
         proposed: dict[int, list[Place]] = {}
+        begun: dict[tuple[bytes, bool], int | None] = {}
         for place in places:
-            token = self._token_of(place, logits)
+            # Most places go on alike.
+            key = (place.following, place.n_rejoined > 0)
+            token = (
+                begun[key] if key in begun else begun.setdefault(key, self._token_of(place, logits))
+            )
             if token is not None:
                 proposed.setdefault(token, []).append(place)
-        likeliest = np.argpartition(self._scratch, -N_LIKELIEST)[-N_LIKELIEST:].tolist()
         tokens = [
-            it for it in dict.fromkeys((top, *likeliest, *proposed)) if np.isfinite(logits[it])
+            it for it in dict.fromkeys((*self._likeliest(), *proposed)) if math.isfinite(logits[it])
         ]
         options = [
             self._option(it, log_top + float(logits[it] - logits[top]), proposed.get(it, ()))
@@ -118,6 +123,14 @@ class CopyingGreedy:
 
     def free(self) -> None:
         pass
+
+    def _likeliest(self) -> list[int]:
+        # A few passes take 3 us where numpy.argpartition takes 100: nearly all of the numbers are almost 0 (measured).
+        found = []
+        for _ in range(N_LIKELIEST):
+            found.append(int(self._scratch.argmax()))
+            self._scratch[found[-1]] = -1.0
+        return found
 
     def _option(self, token: int, said: float, places: Sequence[Place]) -> Option:
         return Option(
