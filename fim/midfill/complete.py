@@ -12,7 +12,15 @@ from typing import NamedTuple, TypeVar
 
 from midfill.confidence import chance
 from midfill.context import CompletionContext
-from midfill.engine import Engine, Piece, Sampling, StopReason, Usage
+from midfill.engine import (
+    COPIES_BELOW_PARAMETERS,
+    Engine,
+    ModelInfo,
+    Piece,
+    Sampling,
+    StopReason,
+    Usage,
+)
 from midfill.filters import filtered
 from midfill.formats import Order, format_of
 from midfill.generation import Generation
@@ -109,7 +117,7 @@ async def candidates(
         max_tokens,
         stop_ids=prompt.end_ids,
         copy=_COPYING[settings.copying],
-        copy_from=prompt.left_out,
+        copy_from=copied_from(prompt, model, settings),
         instead=prompt.instead,
         heal=settings.healing,
         n_candidates=n_candidates,
@@ -188,6 +196,12 @@ async def prompt_for(
     model = await engine.info()
     budget = budget_of(model, settings, _max_tokens(context, settings), context.snippets)
     return await render(context, format_of(model), engine.tokenize, budget, settings.layout)
+
+
+def copied_from(prompt: Prompt, model: ModelInfo, settings: CompletionSettings) -> tuple[str, ...]:
+    """What an engine is told to copy from besides the prompt: nothing where the model is known not to copy."""
+    is_large = settings.copying == "auto" and model.n_parameters >= COPIES_BELOW_PARAMETERS
+    return () if is_large or settings.copying == "off" else prompt.left_out
 
 
 async def warm(engine: Engine, prompt: Sequence[int]) -> None:

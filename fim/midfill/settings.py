@@ -139,10 +139,11 @@ class CompletionSettings:
     max_suffix_tokens: Annotated[int, Within(0, 1_000_000), PROJECT] = 512
     """Tokens of the text after the caret that the model reads at most."""
     max_snippet_tokens: Annotated[int, Within(0, 1_000_000), PROJECT] = 384
-    """Tokens of code from other files that the model reads at most, where there is some to read. A model with a small
-    window reads as large a part of it as of the three together."""
+    """Tokens of code from other files that the model reads at most, where there is some to read. A model with a smaller
+    window reads as large a part of it as of the three together; below 1,024 tokens the window is for the file alone."""
     copying: Annotated[Literal["auto", "on", "off"], PROJECT] = "auto"
-    """Whether what the file repeats is mixed into what the model says. `auto`: for models below 1B parameters."""
+    """Whether what the file and like pieces of other files repeat is mixed into what the model says. `auto`: for
+    models below 1B parameters."""
     layout: Annotated[Literal["auto", "spm", "psm"], PROJECT] = "auto"
     """Order of the prompt. `spm`: suffix first, so that typing adds only a token or two; `psm`: prefix first, so
     that little is new where the caret has jumped. `auto`: for each request what evaluates least."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from midfill.complete import prompt_for
+from midfill.complete import copied_from, prompt_for
 from midfill.engine import Engine
 from midfill.formats import PromptFormat, format_of
 from midfill.selection import Candidate
@@ -49,7 +49,7 @@ async def prompt_report(caret: Caret, engine: Engine, settings: CompletionSettin
         # The engine is told both orders of the same text, and reads the one that costs it less.
         "instead": instead,
         # For engines of ours, which copy from it; others are not told.
-        "copyFrom": list(prompt.left_out),
+        "copyFrom": list(copied_from(prompt, model, settings)),
         "snippets": [_candidate(each) for each in held],
         "leftOut": [
             {"path": each.snippet.path, "reason": each.reason, "why": why}

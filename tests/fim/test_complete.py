@@ -10,12 +10,13 @@ from typing import Literal
 import pytest
 
 from marks import caret
-from midfill.complete import Completion, complete
+from midfill.complete import Completion, complete, copied_from
 from midfill.context import gather
-from midfill.engine import ModelInfo
+from midfill.engine import COPIES_BELOW_PARAMETERS, ModelInfo
 from midfill.engines.fake import FakeEngine
 from midfill.errors import EngineGone, RoleError
 from midfill.formats import Layout
+from midfill.prompt import Prompt
 from midfill.settings import CompletionSettings
 from midfill.syntax import parse
 from midfill.text import Document
@@ -108,7 +109,7 @@ async def test_what_stands_right_of_the_caret_is_replaced_not_doubled(
     assert (found.text, found.n_replaced) == (text, n_replaced)
 
 
-@pytest.mark.parametrize(("copying", "copy"), [("auto", None), ("on", True), ("off", False)])
+@pytest.mark.parametrize(("copying", "copy"), [("auto", None), ("on", True)])
 async def test_the_engine_is_told_what_to_copy_from(
     copying: Literal["auto", "on", "off"], copy: bool | None
 ) -> None:
@@ -121,6 +122,25 @@ async def test_the_engine_is_told_what_to_copy_from(
     assert lines.startswith(rest)
     assert lines.endswith(asked.prefix)
     assert 0 < len(rest) + len(asked.prefix) <= len(lines)
+
+
+@pytest.mark.parametrize(
+    ("copying", "n_parameters", "is_told"),
+    [
+        pytest.param("auto", 0, True, id="nobody-knows-its-size"),
+        pytest.param("auto", COPIES_BELOW_PARAMETERS - 1, True, id="small"),
+        pytest.param("auto", COPIES_BELOW_PARAMETERS, False, id="large"),
+        pytest.param("on", COPIES_BELOW_PARAMETERS, True, id="large-and-wanted"),
+        pytest.param("off", 0, False, id="not-wanted"),
+    ],
+)
+def test_what_a_model_does_not_copy_it_is_not_told(
+    copying: Literal["auto", "on", "off"], n_parameters: int, is_told: bool
+) -> None:
+    prompt = Prompt((1,), "spm", (), left_out=("rest",))
+    model = ModelInfo("m", 4096, n_parameters=n_parameters)
+    told = copied_from(prompt, model, replace(SETTINGS, copying=copying))
+    assert told == (("rest",) if is_told else ())
 
 
 @pytest.mark.parametrize(

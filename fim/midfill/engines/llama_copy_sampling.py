@@ -27,17 +27,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from midfill.engine import Sampling
+from midfill.engine import COPIES_BELOW_PARAMETERS, Sampling
 from midfill.engines.llama_context import LlamaContext, Logits
 from midfill.engines.llama_copying import CopySource, Option, Place, Situation, mixture
 from midfill.engines.llama_healing import Healing
 from midfill.engines.llama_model import LlamaModel
 from midfill.engines.llama_sampling import log_probability
-
-COPIES_BELOW_PARAMETERS = 1_000_000_000
-"""Models smaller than this copy unless the request says no. Measured with 3.5M parameters only; a large model
-sees the repetitions itself, so until it is measured there it is off."""
-
 
 N_LIKELIEST = 4
 """Tokens of the model's that are considered. With 12 no more was right (1,200 holes)."""
