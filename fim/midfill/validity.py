@@ -113,7 +113,8 @@ class _Trial:
 
         The number of errors alone tells little there, because the parser's recovery is a guess that every
         token changes. Adding what closes the brackets and the string that were open before the text, and
-        having no error then, tells more. Text that opens brackets of its own is not judged by the number.
+        having no error then, tells more. Text that opens brackets of its own is not judged by the number,
+        and neither here nor in the whole document may there be more.
         """
         if not self.faults_before:
             return 0
@@ -127,7 +128,10 @@ class _Trial:
         tried = (
             cut
             for cut, seen in self.seen.items()
-            if seen and seen.faults <= self.faults_before and not self._opens_bracket(cut)
+            if seen
+            and seen.faults <= self.faults_before
+            and seen.n_errors <= len(self.errors_before)
+            and not self._opens_bracket(cut)
         )
         return max(tried, default=0)
 
@@ -173,7 +177,8 @@ class _Trial:
         if tree is None:
             return None
         end, faults, bound = self.start + len(data), 0, len(self.text)
-        for error in sorted(errors_of(tree)):
+        errors = sorted(errors_of(tree))
+        for error in errors:
             if error.end < self.start or error.start > end:
                 touches = (
                     self.near_start <= error.end and error.start <= end + self.near_end - self.end
@@ -189,7 +194,7 @@ class _Trial:
                     bound = min(bound, behind.end() - 1) if behind else bound
             if faults > self.faults_before:
                 break
-        return _Outcome(faults, bound)
+        return _Outcome(faults, bound, len(errors))
 
     def _was_there(self, error: Bytes, end: int, *, hidden: bool) -> bool:
         """Whether the document had this error outside the text, or, `hidden`, a greater one over it."""
@@ -228,6 +233,8 @@ class _Outcome(NamedTuple):
     faults: int
     bound: int
     """No longer beginning than this can be without the first fault."""
+    n_errors: int
+    """In the whole document."""
 
 
 def _head_of_line(syntax: Syntax, offset: int) -> str:

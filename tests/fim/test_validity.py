@@ -193,6 +193,13 @@ BROKEN = [
     ),
     pytest.param("python", "x = foo(║\n\ny = = 2\n", "a)", "a)", id="broken below as well"),
     pytest.param("python", "║\n\ny = foo(\n", "x = 1", "x = 1", id="broken below"),
+    pytest.param(
+        "python",
+        'x = {\n    "a": b,\n    "c": f"{d(║\n}\ndef g():\n    return 1\n',
+        "b] = c}",
+        "b]",
+        id="no more errors elsewhere",
+    ),
     pytest.param("c", "int f() {\n    ║", "return 1;", "return 1;", id="c: leaves the brace open"),
     pytest.param("c", "int f() {\n    ║", "return 1;\n}", "return 1;\n}", id="c: closes it"),
     pytest.param(
