@@ -15,7 +15,7 @@ FLOORS = (
     # 0: what everything speaks of
     ("midfill.version", "midfill", "midfill.errors", "midfill.text", "midfill.settings"),
     ("midfill.engine", "midfill.hidden", "midfill.plain_file", "midfill.private_file"),
-    ("midfill.generation",),
+    ("midfill.generation", "midfill.habit"),
     ("midfill.markdown",),
     # 1: languages and models as data
     ("midfill.languages", "midfill.trees", "midfill.snippets", "midfill.masking"),

@@ -10,7 +10,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeVar
 
-from midfill.confidence import chance
+from midfill.confidence import bar, chance
 from midfill.context import CompletionContext
 from midfill.engine import (
     COPIES_BELOW_PARAMETERS,
@@ -162,7 +162,7 @@ def shown(said: Generation, context: CompletionContext, settings: CompletionSett
     """What of a generation may be shown at this caret, wherever it was made."""
     text = filtered(finished(said, context), context)
     confidence = chance(said.logprobs, said.text, text, context)
-    if confidence is not None and confidence < 1 - settings.eagerness:
+    if confidence is not None and confidence < bar(settings.eagerness, context.habit):
         return Shown("", confidence)
     return Shown(text.replace("\n", context.line_ending), confidence, n_replaced(text, context))
 

@@ -1,7 +1,8 @@
 """How likely it is that a completion is right up to the end of its first line: the gate of what nobody asked for.
 
-A logistic regression over what the model said of its own tokens and where the caret stands. Its weights are data,
-`confidence.toml`, fitted by `bench.confidence_fit`; that file says on what.
+A logistic regression over what the model said of its own tokens and where the caret stands. How the latest ones fared
+moves the bar that a chance must reach, not the chance. The weights are data, `confidence.toml`, fitted by
+`bench.confidence_fit`; that file says on what.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from midfill.caret import CaretKind
 from midfill.context import CompletionContext
+from midfill.habit import Habit
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -27,17 +29,18 @@ Logprobs = Sequence[tuple[int, float]]
 KINDS: tuple[CaretKind, ...] = ("comment", "string", "import", "member")
 """Compared with code."""
 
-N_ASSUMED = 20
-"""So many completions, taken as often as the fit has seen right ones, are counted before a person's own."""
-
 
 @dataclass(frozen=True)
 class Gate:
     """The fitted weights."""
 
     weights: Mapping[str, float]
-    base: float
-    """Share of right completions among those that the weights were fitted to."""
+    habit_variance: float
+    """Of the logarithm of the odds, from one person or project to the next."""
+    habit_n_remembered: float
+    """So many of the latest completions count, as many again half as much, and so on."""
+    habit_most: float
+    """By how much the logarithm of the odds is moved at most, up or down."""
 
 
 def chance(
@@ -50,9 +53,36 @@ def chance(
     found = features(logprobs, generation, text or generation, context)
     if found is None:
         return None
+    weights = gate().weights
+    return _logistic(sum(weights.get(name, 0.0) * value for name, value in found.items()))
+
+
+def bar(eagerness: float, habit: Habit) -> float:
+    """The least chance at which a completion is shown unasked, 0 to 1.
+
+    It is 1 − `eagerness` for somebody of whom nothing is known; 0 and 1 stay what they are.
+    """
+    least = 1 - eagerness
+    if not 0 < least < 1:
+        return least
+    return _logistic(math.log(least / (1 - least)) - shift(habit))
+
+
+def shift(habit: Habit) -> float:
+    """By how much a person's or a project's odds are better than the model knows, as a logarithm.
+
+    The first step of Newton's method towards the likeliest value, where values are spread normally around 0 from one
+    person to the next (`habit_variance`): a random intercept beside the fitted weights. So a few completions move
+    little, and what was shown being sure already counts for nothing. Bounded by `habit_most`.
+    """
     known = gate()
-    score = sum(known.weights.get(name, 0.0) * value for name, value in found.items())
-    return 1 / (1 + math.exp(-(score + _habit(context, known.base))))
+    found = (habit.n_right - habit.n_expected) / (habit.spread + 1 / known.habit_variance)
+    return min(max(found, -known.habit_most), known.habit_most)
+
+
+def after(habit: Habit, chance: float, *, is_right: bool) -> Habit:
+    """The habit with one more completion, which had this chance."""
+    return habit.after(chance, is_right=is_right, n_remembered=gate().habit_n_remembered)
 
 
 def features(
@@ -82,14 +112,9 @@ def features(
 def gate() -> Gate:
     """The weights of `confidence.toml`."""
     read = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
-    return Gate(read["weights"], read["fit"]["base"])
+    habit = read["habit"]
+    return Gate(read["weights"], habit["variance"], habit["n_remembered"], habit["most"])
 
 
-def _habit(context: CompletionContext, base: float) -> float:
-    """How a person's taking of what was shown moves the odds: by as much as their own share is other than the fit's.
-
-    M. Saerens and others, Adjusting the outputs of a classifier to new a priori probabilities (2002).
-    """
-    share = (context.n_taken + N_ASSUMED * base) / (context.n_shown + N_ASSUMED)
-    share = min(max(share, 0.01), 0.99)
-    return math.log(share / (1 - share)) - math.log(base / (1 - base))
+def _logistic(score: float) -> float:
+    return 1 / (1 + math.exp(-max(score, -700.0)))  # Below, the exponential is no number any more.

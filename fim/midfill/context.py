@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from midfill.caret import CaretKind, Extent, caret_at
+from midfill.habit import NO_HABIT, Habit
 from midfill.snippets import Snippet
 from midfill.syntax import Syntax
 from midfill.text import Document
@@ -30,10 +31,8 @@ class CompletionContext:
     """What stands at the caret."""
     is_wanted: bool = True
     """Whether a completion may be shown here that nobody has asked for."""
-    n_shown: int = 0
-    """How many completions were shown lately that nobody had asked for."""
-    n_taken: int = 0
-    """How many of these were taken."""
+    habit: Habit = NO_HABIT
+    """How completions in this language fared lately that nobody had asked for."""
 
     @cached_property
     def prefix(self) -> str:

@@ -14,6 +14,7 @@ from typing import Literal
 
 from midfill.ahead import as_if_taken
 from midfill.complete import Completion, candidates, judged, prompt_for, warm
+from midfill.confidence import bar
 from midfill.context import CompletionContext
 from midfill.engine import Usage
 from midfill.errors import MidfillError
@@ -55,6 +56,8 @@ class Found:
     usage: Usage = field(default_factory=Usage)
     """What the engine has spent on this request."""
     unread: tuple[int, ...] = ()
+    """As in `Completion`."""
+    confidence: float | None = None
     """As in `Completion`."""
 
 
@@ -146,7 +149,7 @@ async def _found(
     if not await _ended(turn, run, snapshot, asked_by) or run.task.cancelled():
         return ()
     return tuple(
-        Found(one.text, one.said, one.n_replaced, "model", one.usage, one.unread)
+        Found(one.text, one.said, one.n_replaced, "model", one.usage, one.unread, one.confidence)
         for one in run.task.result()
     )
 
@@ -173,12 +176,12 @@ async def _known(
     for hit in hits:
         before = hit.said.confidence_before
         # What was shown stays, also where the next line is less sure than the first.
-        was_shown = before is None or before >= 1 - settings.eagerness
+        was_shown = before is None or before >= bar(settings.eagerness, context.habit)
         judged_by = _showing_all(settings) if was_shown else settings
         here = replace(context, extent=hit.extent) if hit.extent != context.extent else context
         seen = await judged(hit.left, here, judged_by)
         if seen.text:
-            return Found(seen.text, hit.left, seen.n_replaced)
+            return Found(seen.text, hit.left, seen.n_replaced, confidence=seen.confidence)
     if any(hit.ends_here(context.extent) for hit in hits):
         return Found("", hits[0].left)
     return None

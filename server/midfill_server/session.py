@@ -24,6 +24,7 @@ from midfill.syntax import Syntax, parse
 from midfill.text import Document, Edit, Encoding
 from midfill_server.folders import Folders, path_of
 from midfill_server.gathering import Caret, Gathering
+from midfill_server.habits import Habits
 from midfill_server.notebooks import Notebooks
 from midfill_server.pace import Pace
 from midfill_server.scheduler import Scheduler
@@ -84,6 +85,7 @@ class Session:
     """What all of these make together. A project's own are laid over it: see `settings_for`."""
     folders: Folders = field(default_factory=Folders)
     statistics: Statistics = field(default_factory=Statistics)
+    habits: Habits = field(default_factory=Habits)
     encoding: Encoding = "utf-16"
     documents: dict[str, Document] = field(default_factory=dict)
     scheduler: Scheduler = field(default_factory=Scheduler)
@@ -148,7 +150,8 @@ class Session:
             logger.warning("an edit came for a document that is not open")
             return
         edits = list(edits)
-        self.documents[uri] = document.edited(edits, version, self.encoding)
+        self.documents[uri] = edited = document.edited(edits, version, self.encoding)
+        self.habits.edited(edited)
         if places := [edit.start.line for edit in edits if isinstance(edit, Edit)]:
             self.gathering.attend(uri, places[-1])
 
@@ -158,6 +161,7 @@ class Session:
         self.documents.pop(uri, None)
         self.gathering.forget(uri)
         self.trees.forget(uri)
+        self.habits.forget(uri)
         self.explained.pop(uri, None)
         self.carets.pop(uri, None)
         self.read.pop(uri, None)
@@ -221,7 +225,8 @@ class Session:
 
     def context(self, snapshot: Snapshot, offset: int) -> CompletionContext:
         """The context at a caret of a snapshot. To be called before anything is waited for."""
-        return self.caret(snapshot, offset).context()
+        context = self.caret(snapshot, offset).context()
+        return replace(context, habit=self.habits.of(snapshot.document.language))
 
     def set_roots(self, uris: Iterable[str]) -> None:
         """Take the workspace's folders, as the editor wrote them."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
+from dataclasses import astuple, replace
 
 import pytest
 
 from carets import said
-from midfill.confidence import Gate, chance, features, gate
+from midfill.confidence import Gate, after, bar, chance, features, gate, shift
 from midfill.context import CompletionContext
+from midfill.habit import Habit
 
 CONTEXT = said("x = ├┤\n").context
 LOGPROBS = [(0, -0.1), (2, -0.3), (4, -2.0)]
@@ -52,17 +54,61 @@ def test_what_the_model_gives_more_to_is_surer() -> None:
     assert sure(CONTEXT, -0.01) > sure(CONTEXT, -1.0) > sure(CONTEXT, -5.0)
 
 
-def test_who_takes_more_is_shown_more() -> None:
-    base = sure(CONTEXT)
-    assert sure(replace(CONTEXT, n_shown=50, n_taken=0)) < base
-    assert sure(replace(CONTEXT, n_shown=50, n_taken=50)) > base
+def test_the_least_probable_is_no_error() -> None:
+    assert 0 <= sure(CONTEXT, -5000.0) < 1e-6
 
 
-def test_who_takes_as_many_as_the_fit_had_right_changes_nothing(
-    monkeypatch: pytest.MonkeyPatch,
+HALF = Habit(n_shown=20, n_right=10, n_expected=10, spread=5)
+
+
+@pytest.mark.parametrize(
+    ("habit", "expected"),
+    [
+        pytest.param(Habit(), 0.0, id="nothing-is-known"),
+        pytest.param(HALF, 0.0, id="as-expected"),
+        pytest.param(replace(HALF, n_right=15), 5 / (5 + 4), id="better"),
+        pytest.param(replace(HALF, n_right=5), -5 / (5 + 4), id="worse"),
+        pytest.param(Habit(1, 0, 0.5, 0.25), -0.5 / 4.25, id="one-says-little"),
+        pytest.param(Habit(20, 19, 19, 0.95), 0.0, id="what-is-sure-is-expected"),
+        pytest.param(Habit(50, 50, 25, 12.5), 0.9, id="at-most"),
+        pytest.param(Habit(50, 0, 25, 12.5), -0.9, id="at-least"),
+    ],
+)
+def test_what_a_habit_moves(habit: Habit, expected: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = Gate({"bias": 0.0}, habit_variance=0.25, habit_n_remembered=50, habit_most=0.9)
+    monkeypatch.setattr("midfill.confidence.gate", lambda: known)
+    assert shift(habit) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("eagerness", "moved", "expected"),
+    [
+        pytest.param(0.5, 0.0, 0.5, id="new"),
+        pytest.param(0.8, 0.0, 0.2, id="new-and-eager"),
+        pytest.param(0.5, math.log(3), 0.25, id="takes-more"),
+        pytest.param(0.5, -math.log(3), 0.75, id="takes-less"),
+        pytest.param(1.0, -0.9, 0.0, id="all"),
+        pytest.param(0.0, 0.9, 1.0, id="none"),
+    ],
+)
+def test_the_bar(
+    eagerness: float, moved: float, expected: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("midfill.confidence.gate", lambda: Gate({"bias": 0.0}, 0.5))
-    assert sure(CONTEXT) == 0.5
-    assert sure(replace(CONTEXT, n_shown=20, n_taken=10)) == 0.5
-    # Twenty more, all taken, beside the twenty that are assumed: the share is 0.75, and so are the odds.
-    assert sure(replace(CONTEXT, n_shown=20, n_taken=20)) == pytest.approx(0.75)
+    monkeypatch.setattr("midfill.confidence.shift", lambda habit: moved)
+    assert bar(eagerness, Habit()) == pytest.approx(expected)
+
+
+def test_later_ones_count_more() -> None:
+    late = after(after(Habit(), 0.5, is_right=False), 0.5, is_right=True)
+    early = after(after(Habit(), 0.5, is_right=True), 0.5, is_right=False)
+    assert late.n_shown == early.n_shown
+    assert late.n_right > early.n_right
+
+
+def test_no_more_than_so_many_are_remembered() -> None:
+    habit = Habit()
+    for _ in range(1000):
+        habit = after(habit, 0.4, is_right=True)
+    most = gate().habit_n_remembered
+    assert astuple(habit) == pytest.approx((most, most, 0.4 * most, 0.24 * most))
+    assert shift(habit) == gate().habit_most

@@ -93,6 +93,10 @@ async def _answer(
         return None
     total_ms = 1000 * (time.perf_counter() - started)
     ls.session.statistics.answered(found[0].source, total_ms, found[0].usage)
+    if asked_by != "hand" and selected is None:
+        ls.session.habits.shows(
+            request_id, snapshot.document, offset, shown[0].text, shown[0].confidence
+        )
     evaluated = found[0].usage.tokens_evaluated
     logger.debug("%s: from the %s, %d evaluated", request_id, found[0].source, evaluated)
     return Answer(snapshot, offset, request_id, shown)

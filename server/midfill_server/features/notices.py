@@ -46,6 +46,7 @@ def accepted(ls: MidfillServer, request_id: Any) -> None:
         raise JsonRpcInvalidParams("Give the argument of the item's command.")
     logger.debug("%s was accepted", request_id)
     if offer := ls.session.statistics.accepted(request_id):
+        ls.session.habits.accepted(offer.uri, request_id)
         asyncio.get_running_loop().call_later(KEPT_AFTER_S, _judge, ls, offer)
 
 
