@@ -2,9 +2,10 @@
 
 * `clients/tabby-agent/src/config/default.ts`: 20 lines before the caret, the caret's among them, and 20 after.
 * `codeCompletion/contexts.ts`: a rest of the line without a word character (`^\\W*$`) is left out and replaced.
-* `codeCompletion/buildRequest.ts`: declarations of names in the window, at most 5 of 500 characters, and up to 5 ranges
-  viewed last, of 500 characters each, cut at a line end. Declarations come from the editor's language server;
-  here they are looked up in the open files, where the bench says that what is wanted is found.
+* `codeCompletion/buildRequest.ts`, `contextProviders/declarationSnippets.ts`: declarations of names in the window, from
+  the caret back, at most 5 of 500 characters, and up to 5 ranges viewed last, of 500 characters each, cut at a
+  line end; none that overlaps one before it. Declarations come from the editor's language server; here
+  functions and classes are looked up in the open files, where the bench says that what is wanted is found.
 * `crates/tabby/src/services/completion/completion_prompt.rs`: of these as many as fit in 768 bytes, as comments in
   front of the prefix with their path; an empty suffix reads as one line ending.
 * `crates/tabby-inference/src/code.rs`, `crates/tabby-common/src/config.rs`: the whole prompt is clipped from its front
@@ -12,8 +13,10 @@
 * `crates/tabby-common/src/languages.rs`: it stops, and cuts, at a blank line, a comment at the margin, and a line
   that begins with a keyword of the language's top level.
 
-Left out, as a hole tells nothing of them: recently changed chunks (nothing was changed) and the repository's index,
-which a server of Tabby's must have been given. It draws at temperature 0.1; here all draw greedily.
+Left out: recently changed chunks, as nothing was changed. And the repository's index, which a server of Tabby's must
+have been given: its source is public, but it takes only what an embedding model finds alike too
+(`crates/tabby/src/services/code.rs`: both scores above a limit), and only into what declarations and viewed ranges
+leave of the 768 bytes, if that is more than 256. It draws at temperature 0.1; here all draw greedily.
 """
 
 from __future__ import annotations
@@ -36,8 +39,8 @@ MAX_TOKENS = 64
 VISIBLE_LINES = 40
 """Of another file that an editor's window showed; Tabby asks the editor."""
 
-_TEMPLATE_BYTES = len("<PRE>  <SUF> <MID>")
-"""Code Llama's template without the text: what the clip counts besides it."""
+_OPENING_BYTES, _TEMPLATE_BYTES = len("<PRE> "), len("<PRE>  <SUF> <MID>")
+"""Code Llama's template without the text: what the clip counts besides it, and takes away first."""
 
 LINE_COMMENT = {"python": "#"}
 TOP_LEVEL = {"python": ("def", "from", "class", "import")}
@@ -53,12 +56,13 @@ class Tabby:
         place = place_of(context)
         window = "".join(place.prefix_lines[-N_PREFIX_LINES:])
         suffix = "".join(place.suffix_lines[:N_SUFFIX_LINES]) or "\n"
-        snippets = fitting(declarations(window, others), viewed(others))
+        declared = declarations(window, others)
+        seen = [each for each in viewed(others) if not each.overlaps(declared)]
+        snippets = fitting(*([each.cropped() for each in kind] for kind in (declared, seen)))
         prefix = _commented(snippets, LINE_COMMENT.get(context.document.language, "")) + window
         over = _n_bytes(prefix) + _n_bytes(suffix) + _TEMPLATE_BYTES - MAX_PROMPT_BYTES
         if over > 0:
-            kept = prefix.encode()[over:] if over < _n_bytes(prefix) else b""
-            prefix = kept.decode("utf-8", "ignore")
+            prefix = prefix.encode()[max(0, over - _OPENING_BYTES) :].decode("utf-8", "ignore")
         return Ask(prefix, suffix, MAX_TOKENS, clipped=over > 0)
 
     def end(self, said: str, context: CompletionContext) -> int | None:
@@ -89,27 +93,51 @@ def place_of(context: CompletionContext) -> Place:
     )
 
 
-def declarations(window: str, others: Sequence[OpenFile]) -> list[Snippet]:
+@dataclass(frozen=True)
+class Range:
+    """Lines of another file."""
+
+    path: str
+    first: int
+    end: int
+    """The line behind the last."""
+    text: str
+
+    def overlaps(self, others: Sequence[Range]) -> bool:
+        """Whether one of some ranges has a line of this one."""
+        return any(
+            self.path == other.path and self.first < other.end and other.first < self.end
+            for other in others
+        )
+
+    def cropped(self) -> Snippet:
+        """What of it is sent."""
+        return Snippet(self.path, _cropped(self.text))
+
+
+def declarations(window: str, others: Sequence[OpenFile]) -> list[Range]:
     """Where names in the window are defined in the open files, the names nearest to the caret first."""
-    found: list[Snippet] = []
+    found: list[Range] = []
     for name in dict.fromkeys(reversed(re.findall(r"[A-Za-z_]\w{2,}", window))):
         for other in others:
             pattern = rf"^([ \t]*)(?:async )?(?:def|class) {name}\b.*\n(?:(?:\1[ \t]+.*)?\n)*"
             if match := re.search(pattern, other.text, re.M):
-                found.append(Snippet(other.path, _cropped(match[0])))
+                first = other.text.count("\n", 0, match.start())
+                here = Range(other.path, first, first + match[0].count("\n"), match[0])
+                found += [] if here.overlaps(found) else [here]
                 break
         if len(found) == MAX_DECLARATIONS:
             break
     return found
 
 
-def viewed(others: Sequence[OpenFile]) -> list[Snippet]:
+def viewed(others: Sequence[OpenFile]) -> list[Range]:
     """What was on the screen of the other files, the last first."""
     result = []
     for other in list(reversed(others))[:MAX_VIEWED]:
         start = max(0, other.line_idx - VISIBLE_LINES // 2)
         lines = other.text.splitlines(keepends=True)[start : start + VISIBLE_LINES]
-        result.append(Snippet(other.path, _cropped("".join(lines))))
+        result.append(Range(other.path, start, start + len(lines), "".join(lines)))
     return result
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 MIN_CHARS = 4
 """`postprocess.minCompletionChars`"""
-_REPEATED = (re.compile(r"(.{3,}?)\1{5,}$"), re.compile(r"(.{10,}?)\1{3,}$"))
+_REPEATED = (re.compile(r"(.{3,}?)\1{5,}\Z"), re.compile(r"(.{10,}?)\1{3,}\Z"))
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,11 @@ def drop_lines_inside_a_line(text: str, place: Place) -> str:
 
 def drop_line_that_repeats_itself(text: str, place: Place) -> str:
     """`removeLineEndsWithRepetition`: the last line, if its end says something again and again."""
-    lines = text.rstrip().split("\n")
-    if not any(pattern.search(lines[-1]) for pattern in _REPEATED):
+    lines = _lines(text)
+    last = max((idx for idx, line in enumerate(lines) if line.strip()), default=0)
+    if not any(pattern.search(lines[last]) for pattern in _REPEATED):
         return text
-    return "\n".join(lines[:-1]).rstrip()
+    return "".join(lines[:last]).rstrip()
 
 
 def drop_duplicate_of_suffix(text: str, place: Place) -> str:

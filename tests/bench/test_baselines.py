@@ -122,6 +122,9 @@ def test_tabby_puts_declarations_before_what_was_viewed_as_comments() -> None:
         "# Path: pkg/store.py\n# class Store:\n#     def get(self):\n#         return 1\n#\n"
     )
     assert ask.prefix.endswith("\ns = Store()\ns.")
+    # It was on the screen too, with what is around it.
+    assert "import os" not in ask.prefix
+    assert "# import os\n" in Tabby().ask(at("s.║\n"), [store]).prefix
 
 
 def test_tabby_clips_the_whole_prompt_from_its_front() -> None:
@@ -130,7 +133,8 @@ def test_tabby_clips_the_whole_prompt_from_its_front() -> None:
     )
     ask = Tabby().ask(at(f"{long}\nx = ║\n{long}"), ())
     assert ask.clipped
-    assert len(ask.prefix.encode()) + len(ask.suffix.encode()) <= MAX_PROMPT_BYTES
+    # In Code Llama's words, of which the first is lost.
+    assert len(f"{ask.prefix} <SUF>{ask.suffix} <MID>".encode()) == MAX_PROMPT_BYTES
 
 
 @pytest.mark.parametrize(
@@ -144,6 +148,7 @@ def test_tabby_clips_the_whole_prompt_from_its_front() -> None:
         pytest.param("x = ├abc┤\n", Shown(""), id="too-short"),
         pytest.param("├value = 12┤\nvalue = 13\n", Shown(""), id="nearly-the-next-line"),
         pytest.param("x = ├abcabcabcabcabcabc┤\n", Shown(""), id="a-line-that-repeats-itself"),
+        pytest.param("├defg\nabcabcabcabcabcabc┤\n", Shown("defg"), id="a-later-one-that-does"),
         pytest.param(
             "if x:\n    ├abcd()\nefgh()\n┤", Shown("abcd()\nefgh()"), id="with-a-closing-line"
         ),
