@@ -18,7 +18,7 @@ def limit_scope(text: str, context: CompletionContext) -> str:
 
     After a head such as `if x {` the block's lines stand deeper than the head's, none less deep than the
     first, and one line level with the head that only closes belongs to the block unless it is there already.
-    On a blank line they stand at least as deep as the caret.
+    On a blank line they stand at least as deep as the first, and as the caret.
     """
     end = scope_end(text, context)
     return text if end is None else text[:end]
@@ -40,6 +40,9 @@ def scope_end(text: str, context: CompletionContext, *, grows: bool = False) -> 
     start = text.find("\n") + 1
     if opened and start and _body_stands_in(text[: start - 1], head, known):
         return start - 1
+    if not head and (depth := _depth_of_first(text, context)) > min_depth:
+        # The caret stands less deep than the body that begins there.
+        opened, head_depth, min_depth = True, _depth_above(context), depth
     while start:
         end = text.find("\n", start)
         line = text[start : end if end >= 0 else len(text)]
@@ -55,6 +58,20 @@ def scope_end(text: str, context: CompletionContext, *, grows: bool = False) -> 
             return start + len(line) if belongs else start - 1
         start = end + 1
     return None
+
+
+def _depth_of_first(text: str, context: CompletionContext) -> int:
+    """How deep the first line stands that holds anything, or 0 while there is none."""
+    line = next((line for line in (context.line_head + text).split("\n") if line.strip()), "")
+    return len(line) - len(line.lstrip())
+
+
+def _depth_above(context: CompletionContext) -> int:
+    """How deep the last line above the caret stands that is not blank."""
+    document, line_idx = context.document, context.document.line_of(context.offset)
+    above = (document.lines[idx] for idx in range(line_idx - 1, -1, -1))
+    line = next((line for line in above if line.strip()), "")
+    return len(line) - len(line.lstrip())
 
 
 def _is_below(line: str, context: CompletionContext) -> bool:

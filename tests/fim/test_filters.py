@@ -49,6 +49,14 @@ def test_keep_first_line(marked: str, extent: Extent, left: str) -> None:
         pytest.param("python", "  if x:├\n    a\n  b┤", "\n    a", id="level-with-the-head"),
         pytest.param("python", "def f():\n    ├a\n    b\n\nc┤", "a\n    b\n", id="blank-line"),
         pytest.param(
+            "python", "if a:\n├    b\n    c\nd┤", "    b\n    c", id="blank-line-at-the-margin"
+        ),
+        pytest.param(
+            "python", "  if a:\n  ├  b\n  c┤", "  b", id="blank-line-as-deep-as-the-head"
+        ),
+        pytest.param("python", "if a:\n├\n    b\nc┤", "\n    b", id="first-line-blank"),
+        pytest.param("c", "if (a) {\n├  b;\n}\nc┤", "  b;\n}", id="closed-from-the-margin"),
+        pytest.param(
             "python",
             "def f():\n    ├if a:\n        b\n    c┤",
             "if a:\n        b\n    c",

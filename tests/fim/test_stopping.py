@@ -25,6 +25,7 @@ from midfill.stopping import stop_reason
         pytest.param("python", "block", "if a:├\n    b\nc┤\n", "block", id="dedent-at-once"),
         pytest.param("python", "block", "if a:├\n    b\n  ┤\n", "", id="no-depth-yet"),
         pytest.param("python", "block", "if a:├\n    b\n\n┤\n", "", id="blank-line"),
+        pytest.param("python", "block", "if a:\n├    b\nc┤\n", "block", id="from-the-margin"),
         pytest.param("python", "block", "if a:├ b\n┤\n", "block", id="body-on-the-line"),
         pytest.param("python", "block", 'if a:├\n    b = """\nc┤\n', "", id="in-a-string"),
         pytest.param("python", "block", "if a:├\n    b = (  # )\n        c┤\n", "", id="deeper"),
