@@ -16,6 +16,8 @@ from midfill_server.server import MidfillServer
 
 Message = dict[str, Any]
 
+SERVE = ("-m", "midfill_server", "serve")
+
 
 class Connection:
     """JSON-RPC as a client. Counts the answers to each request, of which there must be one."""
@@ -90,11 +92,14 @@ def to_server(server: MidfillServer) -> Connection:
 
 @contextlib.asynccontextmanager
 async def to_process(
-    arguments: Sequence[str], state_dir: Path, env: Mapping[str, str] | None = None
+    arguments: Sequence[str],
+    state_dir: Path,
+    env: Mapping[str, str] | None = None,
+    program: Sequence[str] = SERVE,
 ) -> AsyncIterator[tuple[Connection, asyncio.subprocess.Process]]:
-    """A connection to `midfill serve` in a process of its own, which is ended with it."""
+    """A connection to `midfill serve`, or what stands for it, in a process of its own, which is ended with it."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "midfill_server", "serve", *arguments),
+        *(sys.executable, *program, *arguments),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,

@@ -51,12 +51,13 @@ class Editor:
         policy: Policy,
         trace: Trace,
         usages: Callable[[], Sequence[Usage]] | None = None,
+        root: str = "file:///replay",
     ) -> None:
         self.record = Record(trace, policy.name)
         self._connection, self._policy, self._trace = connection, policy, trace
         self._usages = usages
         """All that the model has done so far, where that can be told."""
-        self._uri = f"file:///replay/{trace.name}"
+        self._root, self._uri = root, f"{root}/{trace.name}"
         self._text = trace.start
         self._caret = 0
         self._version = 1
@@ -73,7 +74,7 @@ class Editor:
             "general": {"positionEncodings": ["utf-16"]},
             "textDocument": {"inlineCompletion": {"dynamicRegistration": False}},
         }
-        params = {"processId": None, "rootUri": "file:///replay", "capabilities": capabilities}
+        params = {"processId": None, "rootUri": self._root, "capabilities": capabilities}
         params["initializationOptions"] = options or {}
         await self._connection.request("initialize", params)
         ms = (self._loop.time() - started) * 1000
