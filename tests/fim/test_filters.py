@@ -51,9 +51,7 @@ def test_keep_first_line(marked: str, extent: Extent, left: str) -> None:
         pytest.param(
             "python", "if a:\n├    b\n    c\nd┤", "    b\n    c", id="blank-line-at-the-margin"
         ),
-        pytest.param(
-            "python", "  if a:\n  ├  b\n  c┤", "  b", id="blank-line-as-deep-as-the-head"
-        ),
+        pytest.param("python", "  if a:\n  ├  b\n  c┤", "  b", id="blank-line-as-deep-as-the-head"),
         pytest.param("python", "if a:\n├\n    b\nc┤", "\n    b", id="first-line-blank"),
         pytest.param("c", "if (a) {\n├  b;\n}\nc┤", "  b;\n}", id="closed-from-the-margin"),
         pytest.param(
