@@ -123,7 +123,9 @@ class CompletionSettings:
     and on reading a file that was opened or left for a moment. A request never waits for it."""
     eagerness: Annotated[float, Within(0, 1), PROJECT] = 0.8
     """From quiet to eager, 0 to 1: shown unasked is what is estimated to be right up to its line's end with a
-    probability of at least 1 − eagerness. 1 shows all, also where the caret leaves no room for a text.
+    probability of at least 1 − eagerness. 1 shows all, also where the caret leaves no room for a text. If what is shown
+    in a language is taken or typed less often than was estimated, less is shown there, and more if it is more often: at
+    0.8 the probability that is needed moves between 0.08 and 0.41, by counts in memory, from the server's start on.
 
     At 0.5 the embedded model's release of 43.0M tokens shows something at 25 % of the places, and 65 % of it is right;
     at 0.8 at 41 %, and 53 % of it; at 0.9 at 49 %, and 48 % of it; at 1 at 85 %, and 30 % of it
