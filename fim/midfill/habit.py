@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 class Habit:
     """What became of the completions that were shown, the later ones counting more. At first there were none."""
 
-    n_shown: float = 0.0
     n_right: float = 0.0
     """Those whose first line was taken, or typed as it was shown."""
     n_expected: float = 0.0
@@ -24,7 +23,6 @@ class Habit:
         """With one more of that chance; those before count for as much less as lets `n_remembered` count at most."""
         kept = 1 - 1 / n_remembered
         return Habit(
-            self.n_shown * kept + 1,
             self.n_right * kept + is_right,
             self.n_expected * kept + chance,
             self.spread * kept + chance * (1 - chance),

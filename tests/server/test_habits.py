@@ -18,8 +18,10 @@ from midfill_server.habits import Habits
 from typist import QUIET, URI, Typist
 from virtual_time import virtual
 
+CHANCE = 0.5
 
-def shown(marked: str, text: str, *, chance: float | None = 0.5) -> tuple[Habits, Document, int]:
+
+def shown(marked: str, text: str, *, chance: float | None = CHANCE) -> tuple[Habits, Document, int]:
     """A text that stands on the screen at the caret."""
     source, offset = caret(marked)
     document = Document.of(source, "python", uri=URI)
@@ -40,7 +42,7 @@ Outcomes = tuple[float, float]
 
 def outcomes(habits: Habits) -> Outcomes:
     found = habits.of("python")
-    return found.n_shown, found.n_right
+    return found.n_expected / CHANCE, found.n_right
 
 
 TAKEN: Outcomes = (1, 1)
@@ -84,14 +86,14 @@ def test_what_is_left_while_it_is_typed_is_the_same() -> None:
     document = Document.of("x = a\n", "python", uri=URI)
     habits.shows("c2", document, len("x = a"), "bc", 0.9)
     becomes(habits, "x = ab\n", "x = abc\n")
-    assert habits.of("python") == Habit(1, 1, 0.25, 0.25 * 0.75)
+    assert habits.of("python") == Habit(1, 0.25, 0.25 * 0.75)
 
 
 def test_another_text_in_its_place_is_judged_in_its_stead() -> None:
     habits, document, offset = shown("x = ║\n", "abc", chance=0.25)
     habits.shows("c2", document, offset, "xyz", 0.75)
     becomes(habits, "x = xyz\n")
-    assert habits.of("python") == Habit(1, 1, 0.75, 0.75 * 0.25)
+    assert habits.of("python") == Habit(1, 0.75, 0.75 * 0.25)
 
 
 def test_asking_elsewhere_passes_it_over() -> None:
