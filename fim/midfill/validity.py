@@ -167,9 +167,10 @@ class _Trial:
         """What ends the block that the last line of a text opens, and the brackets around it, or nothing."""
         line = (self.head + text).rpartition("\n")[2]
         block = self.syntax.language.block_opened_by(line + "\n")
-        if block is None or not block.closes:
-            return ""
-        return block.closes + closers(self.syntax.language, text).removeprefix(block.closes)
+        around = closers(self.syntax.language, text)
+        if block is None or not block.closes or around[:1] in ("'", '"', "`"):
+            return ""  # In a string that the text has opened nothing is a header.
+        return block.closes + around.removeprefix(block.closes)
 
     def _outcome(self, text: str, max_steps: int = 0) -> _Outcome | None:
         data = encoded(text, latin_only=self.syntax.language.latin_only)

@@ -75,6 +75,13 @@ SOUND = [
         '"""Do this.\n\n    And that (or that.\n    """\n    return a',
         id="python: an open bracket in a docstring",
     ),
+    pytest.param(
+        "python",
+        'def f(a):║\n\n\ndef g(a):\n    """Do this.\n    """\n',
+        '\n    """\n    if a:',
+        "",
+        id="python: a header in an open docstring",
+    ),
     pytest.param("python", "║", ")", "", id="python: nothing is valid"),
     pytest.param("python", "# why ║\n", "not (or", "not (or", id="python: in a comment"),
     pytest.param("c", "int f() {\n    ║\n}\n", "if (x) {", "if (x) {", id="c: a header"),
