@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
 from marks import caret
-from midfill.complete import Completion, complete, copied_from
+from midfill.complete import Completion, Shown, complete, copied_from, shown
 from midfill.context import gather
 from midfill.engine import COPIES_BELOW_PARAMETERS, ModelInfo
 from midfill.engines.fake import FakeEngine
@@ -172,6 +173,25 @@ async def test_by_hand_a_completion_is_tried_there_too() -> None:
     engine = FakeEngine("b + ")
     found = await completed("x = ║a\n", engine, replace(SETTINGS, eagerness=1.0))
     assert found.text == "b + "
+
+
+@pytest.mark.parametrize(
+    ("n_lines", "elsewhere"),
+    [pytest.param(10, False, id="short"), pytest.param(60, True, id="long")],
+)
+async def test_a_document_that_takes_long_to_read_again_holds_nobody_up(
+    n_lines: int, elsewhere: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+
+    def noted(*given: Any) -> Shown:
+        threads.append(threading.get_ident())
+        return shown(*given)
+
+    monkeypatch.setattr("midfill.complete.shown", noted)
+    found = await completed("x = f(1)\n" * n_lines + "y = f(║)\n", FakeEngine("a"))
+    assert found.text == "a"
+    assert [thread != threading.get_ident() for thread in threads] == [elsewhere]
 
 
 async def test_a_long_document_is_filtered_as_a_short_one() -> None:
