@@ -3,6 +3,7 @@ import { strict as assert } from "node:assert";
 import * as vscode from "vscode";
 import { clients, hosts, withWeights } from "./hosts";
 import {
+  chosen,
   closeWindow,
   ghost,
   midfill,
@@ -11,6 +12,7 @@ import {
   press,
   rest,
   status,
+  texts,
   type,
   until,
   written,
@@ -19,6 +21,8 @@ import {
 /** Longer than an answer takes. */
 const QUIET_MS = 1000;
 
+/** The entry of the editor's own list that Tab would take. */
+const SELECTED = ".suggest-widget.visible .monaco-list-row.focused";
 
 const START = "import os\n\n\ndef exists(path):\n    return os.path.exists(path)\n\n\ndef isfile(path):\n    ";
 
@@ -26,10 +30,14 @@ suite("completion", () => {
   let editor: vscode.TextEditor;
   const text = () => editor.document.getText();
   const shown = () => until("ghost text", ghost);
+  const languages = () => vscode.workspace.getConfiguration("midfill").get<string[]>("completion.languages", []);
 
   suiteSetup(async () => {
     await (await midfill()).ready;
   });
+
+  const setting = (group: string, name: string, value: unknown) =>
+    vscode.workspace.getConfiguration(group).update(name, value, true);
 
   let n = 0;
   setup(async () => {
@@ -78,6 +86,28 @@ suite("completion", () => {
     assert.equal(await until("the last", async () => ((await ghost()) === seen.at(-1) ? seen.at(-1) : "")), seen.at(-1));
   });
 
+  test("goes on beside the editor's own list, whichever of the two is taken", async () => {
+    await setting("editor", "wordBasedSuggestions", "currentDocument");
+    await setting("editor", "quickSuggestions", { other: "on" });
+    try {
+      for (const key of ["Control+ArrowRight", "Tab"]) {
+        await type("return os.pa");
+        await until("an entry that is selected", async () => (await texts(SELECTED)).includes("path"));
+        await until("ghost text", async () => (await ghost()).startsWith("th."));
+        const offered = await ghost();
+        await press(key);
+        await until("a word", () => text() === `${START}return os.path`);
+        await until("the rest", async () => (await ghost()) === offered.slice("th".length));
+        await press("Shift+Home");
+        await press("Backspace");
+        await until("what was there before", () => text() === START);
+      }
+    } finally {
+      await setting("editor", "wordBasedSuggestions", undefined);
+      await setting("editor", "quickSuggestions", undefined);
+    }
+  });
+
   test("is off and on again at a command", async () => {
     await vscode.commands.executeCommand("midfill.toggle");
     await until("off", async () => (await status()).startsWith("Midfill: off"));
@@ -88,6 +118,34 @@ suite("completion", () => {
     await until("on", async () => (await status()).startsWith("Midfill: ready"));
     await type("t");
     assert(await shown());
+  });
+
+  test("is off in one language, and on again", async () => {
+    await chosen("Midfill: Turn Completion On or Off for This Language");
+    await until("the setting", () => languages().join() === "!python");
+    await type("return os.pa");
+    await rest(QUIET_MS);
+    assert.equal(await ghost(), "");
+    await open("on.js", "function exists(path) {\n  return fs.exists(path);\n}\n\nfunction isfile(path) {\n  ");
+    await type("return fs.");
+    await shown();
+    await vscode.commands.executeCommand("workbench.action.revertAndCloseActiveEditor");
+    await chosen("Midfill: Turn Completion On or Off for This Language");
+    await until("the setting", () => languages().length === 0);
+    await type("t");
+    await shown();
+  });
+
+  test("rests while it is snoozed", async () => {
+    await chosen("Midfill: Snooze", "5 minutes");
+    await until("sleep", async () => (await status()).startsWith("Midfill: snoozed"));
+    await type("return os.pa");
+    await rest(QUIET_MS);
+    assert.equal(await ghost(), "");
+    await chosen("Midfill: Show the Menu", "Wake up");
+    await until("awake", async () => (await status()).startsWith("Midfill: ready"));
+    await type("t");
+    await shown();
   });
 
   test("comes back when the process with the model was killed", async () => {

@@ -29,7 +29,7 @@ export interface Options {
 const QUIET = {
   "chat.disableAIFeatures": true,
   "editor.cursorBlinking": "solid",
-  // With an entry of the editor's own list selected, ghost text goes on from that entry, and goes with it.
+  // With an entry of the editor's own list selected, Tab takes that first.
   "editor.wordBasedSuggestions": "off",
   "extensions.autoCheckUpdates": false,
   "extensions.autoUpdate": false,

@@ -2,7 +2,7 @@
 import { strict as assert } from "node:assert";
 import * as vscode from "vscode";
 import type { Api } from "../src/api";
-import { framed, midfill, open, press, until } from "./person";
+import { chosen, click, framed, midfill, open, press, texts, type, until } from "./person";
 
 const TOTAL = "def total(items):\n    found = 0\n    for item in items:\n        found += item\n    return found\n";
 const SUM = "def total(items):\n    return sum(items)\n";
@@ -19,7 +19,11 @@ suite("instruct", () => {
   };
   const proposed = async () => {
     const document = await opened(TOTAL);
-    await vscode.commands.executeCommand("midfill.refactor", "Use sum");
+    await chosen("Midfill: Refactor…");
+    await until("the question", async () => (await texts(".quick-input-message")).join().includes("What is to be done"));
+    await type("Use sum", 10);
+    await press("Enter");
+    await until("both texts", async () => (await texts(".monaco-diff-editor .modified .view-line")).join().includes("sum(items)"));
     const proposal = await until("a proposal", () => api.proposals[0]);
     assert.equal(proposal.file.toString(), document.uri.toString());
     assert.equal((await vscode.workspace.openTextDocument(proposal.proposed)).getText(), SUM);
@@ -48,20 +52,24 @@ suite("instruct", () => {
     await until("it in the view", async () => (await framed()).includes("says hello to somebody"));
   });
 
-  test("a change is shown, made and undone", async () => {
+  test("a change is shown, made and undone in one step, by keys", async () => {
     const document = await proposed();
-    await vscode.commands.executeCommand("midfill.accept");
+    await press("Control+Enter");
     await until("the change", () => document.getText() === SUM);
     assert.deepEqual(api.proposals, []);
-    await vscode.window.showTextDocument(document);
+    await until("the file in front", () => vscode.window.activeTextEditor?.document === document);
     await press("Control+z");
-    await until("what was there before", () => document.getText() === TOTAL);
+    await until("another text", () => document.getText() !== SUM);
+    assert.equal(document.getText(), TOTAL);
   });
 
   test("a change that is rejected changes nothing", async () => {
     const document = await proposed();
-    await vscode.commands.executeCommand("midfill.reject");
+    const before = document.version;
+    await click("[aria-label^='Reject the Proposal']", "");
     await until("no proposal", () => api.proposals.length === 0);
     assert.equal(document.getText(), TOTAL);
+    assert.equal(document.version, before);
+    assert.equal(document.isDirty, false);
   });
 });

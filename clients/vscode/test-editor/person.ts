@@ -22,6 +22,7 @@ export const type = (text: string, delayMs = KEY_MS) => ask("type", { text, dela
 export const press = (keys: string) => ask("press", { keys });
 export const ghost = () => ask("ghost", {});
 export const texts = (selector: string) => ask("texts", { selector });
+export const label = async (selector: string) => (await ask("label", { selector })) ?? "";
 export const clicks = () => clicked;
 export const framed = () => ask("framed", {});
 export const picture = (name: string) => ask("picture", { name });
@@ -36,6 +37,23 @@ export async function click(selector: string, text: string): Promise<void> {
   await ask("click", { selector, text });
 }
 
+/** Choose a command by its name, and then what is offered, as a person does: by keys. */
+export async function chosen(...names: string[]): Promise<void> {
+  await press("F1");
+  for (const name of names) {
+    await until(`a list with ${name}`, async () => {
+      await press("Control+a");
+      await type(names[0] === name ? `>${name}` : name, 10);
+      return (await texts(FIRST_OFFER)).some((offer) => offer.includes(name));
+    });
+    await press("Enter");
+    // Keys that come before it has gone are lost.
+    await until("its end", async () => !(await texts(FIRST_OFFER)).some((offer) => offer.includes(name)));
+  }
+}
+
+const FIRST_OFFER = ".quick-input-widget .monaco-list-row.focused:visible";
+
 /** Midfill, as it shows itself to tests. */
 export async function midfill(): Promise<Api> {
   const extension = vscode.extensions.getExtension<Api>("midfill.midfill");
@@ -44,7 +62,7 @@ export async function midfill(): Promise<Api> {
 }
 
 /** What the item in the status bar says to a screen reader. */
-export const status = async () => (await ask("label", { selector: "[id='midfill.midfill.midfill.status'] a" })) ?? "";
+export const status = () => label("[id='midfill.midfill.midfill.status'] a");
 
 /** The first answer that is true. */
 export async function until<T>(what: string, look: () => T | Promise<T>): Promise<NonNullable<T>> {
@@ -55,6 +73,7 @@ export async function until<T>(what: string, look: () => T | Promise<T>): Promis
       return seen;
     }
     if (Date.now() > end) {
+      await picture("failed");
       throw new Error(`it did not come: ${what}`);
     }
     await rest(50);
