@@ -57,7 +57,7 @@ def _titles(*suites: str) -> list[Any]:
     ]
 
 
-WITH_SERVER = ("completion", "instruct", "latency", "looks")
+WITH_SERVER = ("walkthrough", "completion", "instruct", "latency", "looks")
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,9 @@ import { Tasks } from "./tasks";
 
 const DO_NOT_OFFER = "doNotOfferToInstall";
 
+/** Time in which the editor has made the steps of a walkthrough that it shows. */
+const WALKTHROUGH_MS = 1000;
+
 let client: Client | undefined;
 
 export function activate(context: vscode.ExtensionContext): Api {
@@ -79,8 +82,12 @@ export function activate(context: vscode.ExtensionContext): Api {
       log.show();
     },
     menu: () => showMenu(status.current),
-    walkthrough: () =>
-      vscode.commands.executeCommand("workbench.action.openWalkthrough", `${context.extension.id}#start`, false),
+    walkthrough: async () => {
+      await vscode.commands.executeCommand("workbench.action.openWalkthrough", `${context.extension.id}#start`, false);
+      if (status.current.state === "ready") {
+        setTimeout(tick, WALKTHROUGH_MS);
+      }
+    },
   };
   for (const [name, perform] of Object.entries(commands)) {
     const telling = async (...args: unknown[]) => {
@@ -102,7 +109,7 @@ export function activate(context: vscode.ExtensionContext): Api {
       status.onDidChange((now) => {
         if (now.state === "ready") {
           resolve();
-          void vscode.commands.executeCommand("setContext", "midfill.connected", true);
+          tick();
         }
         if (now.state !== "working") {
           refresh();
@@ -147,6 +154,15 @@ export function activate(context: vscode.ExtensionContext): Api {
 export function deactivate(): Promise<void> | undefined {
   endAllThatRuns();
   return client?.stop();
+}
+
+/** Tick off in the walkthrough that there is a server. The editor learns of that step when it first shows one, which may be
+ * late. A condition that is true by then never ticks it, and later only one that becomes true does (read in its source). So
+ * it is true for as short as can be, and again. */
+function tick(): void {
+  for (const connected of [true, false]) {
+    void vscode.commands.executeCommand("setContext", "midfill.connected", connected);
+  }
 }
 
 /** Change a setting where it was last made: in the workspace if its settings say so, else for the user. */
