@@ -106,7 +106,14 @@ def test_the_plugin_with_neovims_own_ghost_text(
         nvim.wait_for(lambda: nvim.lines()[1].rstrip(" \t") != nvim.lines()[1])
         nvim.keys("<Esc>:Midfill disable<CR>")
         nvim.wait_for(lambda: "is off in this buffer" in nvim.messages())
-        assert nvim.lua("return vim.lsp.inline_completion.is_enabled({ bufnr = 0 })") is False
+        is_on = "return vim.lsp.inline_completion.is_enabled({ bufnr = 0 })"
+        assert nvim.lua(is_on) is False
+        nvim.keys(":Midfill enable<CR>:Midfill disable python<CR>")
+        nvim.wait_for(lambda: "is off for python" in nvim.messages())
+        assert nvim.lua(is_on) is False
+        for name, expected in (("other.py", False), ("other.lua", True)):
+            nvim.lua("vim.cmd.edit(...)", str(tmp_path / name))
+            assert nvim.lua(is_on) is expected, name
 
 
 @pytest.mark.model

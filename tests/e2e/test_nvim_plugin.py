@@ -177,13 +177,46 @@ def test_the_status_line_tells_how_it_is(nvim: Nvim) -> None:
     assert nvim.lua("return require('midfill').statusline()") == ""
 
 
+def test_a_language_is_switched_off_and_on(nvim: Nvim, tmp_path: Path) -> None:
+    def shows(sign: str) -> bool:
+        return bool(nvim.lua("return require('midfill').statusline()") == f"midfill {sign}")
+
+    def asks() -> bool:
+        asked = nvim.lua("return vim.g.asked")
+        nvim.keys("<Esc>2GS    re")
+        nvim.wait_for(lambda: nvim.lines()[1].endswith("re"))
+        nvim.keys("<Esc>")
+        return bool(nvim.lua("return vim.g.asked") > asked)
+
+    nvim.wait_for(lambda: shows("●"))
+    nvim.keys(":Midfill toggle python<CR>")
+    nvim.wait_for(lambda: shows("–"))
+    assert not asks()
+    for name, sign in (("other.lua", "●"), ("other.py", "–")):
+        nvim.lua("vim.cmd.edit(...)", str(tmp_path / name))
+        nvim.wait_for(lambda sign=sign: shows(sign))  # type: ignore[misc]
+    nvim.keys(":Midfill enable<CR>")
+    nvim.wait_for(lambda: shows("●"))
+    nvim.keys(":buffer add.py<CR>")
+    nvim.wait_for(lambda: shows("–"))
+    nvim.keys(":checkhealth midfill<CR>")
+    nvim.wait_for(lambda: "Ghost text is off for python" in "\n".join(nvim.lines()))
+    nvim.keys(":buffer add.py<CR>:Midfill toggle python<CR>")
+    nvim.wait_for(lambda: shows("●"))
+    nvim.wait_for(asks)
+    nvim.keys(":Midfill toggle pyhton<CR>")
+    nvim.wait_for(lambda: "there is no file type pyhton" in nvim.messages())
+
+
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
         ("Midfill s", ["simplify", "snooze", "stats", "status"]),
         ("1,2Midfill exp", ["explain"]),
         ("Midfill snooze ", ["0", "10", "30", "60"]),
-        ("Midfill toggle a", ["all"]),
+        ("Midfill toggle all", ["all"]),
+        ("Midfill toggle ", ["all", "python"]),
+        ("Midfill disable rus", ["rust"]),
         ("Midfill refactor x", []),
     ],
 )

@@ -26,20 +26,37 @@ local function send(command, arguments)
   end)
 end
 
---- Ghost text off or on, here or everywhere; nil: the other way.
+--- Ghost text off or on, in this buffer, everywhere or for a file type; nil: the other way.
 local function switch(on, words)
-  local options, is_everywhere = require('midfill').options, words[1] == 'all'
-  if is_everywhere then
+  local options, scope = require('midfill').options, words[1]
+  local where = scope == 'all' and '' or scope and ' for ' .. scope or ' in this buffer'
+  local bufnrs = { vim.api.nvim_get_current_buf() }
+  if scope == 'all' then
     on = on == nil and not options.auto or on == true
     options.auto = on
     ghost.clear()
+  elseif scope then
+    bufnrs = vim.tbl_filter(function(bufnr)
+      return vim.bo[bufnr].filetype == scope
+    end, vim.api.nvim_list_bufs())
+    if #bufnrs == 0 and not vim.tbl_contains(vim.fn.getcompletion(scope, 'filetype'), scope) then
+      say(('there is no file type %s.'):format(scope))
+      return
+    end
+    on = ghost.toggle_type(on, scope)
   else
     on = ghost.toggle(on)
   end
   if options.renderer == 'builtin' then
-    vim.lsp.inline_completion.enable(on, not is_everywhere and { bufnr = 0 } or nil)
+    if scope == 'all' then
+      vim.lsp.inline_completion.enable(on)
+    else
+      for _, bufnr in ipairs(bufnrs) do
+        vim.lsp.inline_completion.enable(on, { bufnr = bufnr })
+      end
+    end
   end
-  say(('ghost text is %s%s.'):format(on and 'on' or 'off', is_everywhere and '' or ' in this buffer'))
+  say(('ghost text is %s%s.'):format(on and 'on' or 'off', where))
 end
 
 --- Run a command of the server's in a terminal below.
@@ -124,11 +141,23 @@ for _, task in ipairs(preview.TASKS) do
   end
 end
 
+--- Where ghost text can be switched: the file types that are open, and the others once one is begun.
+local function scopes(head)
+  local names = head == '' and {} or vim.fn.getcompletion(head, 'filetype')
+  for _, bufnr in ipairs(vim.api.nvim_list_bufs()) do
+    local filetype = vim.bo[bufnr].filetype
+    if vim.bo[bufnr].buflisted and filetype ~= '' and not vim.tbl_contains(names, filetype) then
+      names[#names + 1] = filetype
+    end
+  end
+  return vim.list_extend(names, { 'all' })
+end
+
 --- What may follow a command.
 local ARGUMENTS = {
-  toggle = { 'all' },
-  enable = { 'all' },
-  disable = { 'all' },
+  toggle = scopes,
+  enable = scopes,
+  disable = scopes,
   models = { 'check', 'list', 'pull', 'recommend' },
   snooze = { '0', '10', '30', '60' },
 }
@@ -159,6 +188,9 @@ end
 function M.complete(head, line)
   local words = vim.split(vim.trim(line:sub(1, #line - #head)), '%s+')
   local found = #words == 1 and vim.tbl_keys(M.commands) or #words == 2 and ARGUMENTS[words[2]] or {}
+  if type(found) == 'function' then
+    found = found(head)
+  end
   found = vim.tbl_filter(function(name)
     return vim.startswith(name, head)
   end, found)

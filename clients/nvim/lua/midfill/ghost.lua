@@ -25,8 +25,10 @@ local shown
 local cancel
 ---@type string? the place that was asked for last
 local asked_for
----@type table<integer, boolean> buffers where nothing is shown unasked
+---@type table<integer, boolean> what was said of a buffer: true where nothing is shown unasked; else its file type decides
 local muted = {}
+---@type table<string, boolean> file types where nothing is shown unasked
+local muted_types = {}
 
 --- Whether ghost text stands at the caret.
 ---@return boolean
@@ -88,7 +90,7 @@ function M.follow(may_ask)
     return
   end
   M.clear()
-  if may_ask and not muted[vim.api.nvim_get_current_buf()] then
+  if may_ask and not M.is_muted() then
     M.ask()
   end
 end
@@ -156,19 +158,52 @@ end
 function M.toggle(on, bufnr)
   bufnr = bufnr or vim.api.nvim_get_current_buf()
   if on == nil then
-    on = muted[bufnr] == true
+    on = M.is_muted(bufnr)
   end
-  muted[bufnr] = not on or nil
+  muted[bufnr] = not on
   if not on then
     M.clear()
   end
   return on
 end
 
---- Whether ghost text is switched off in the current buffer.
+--- The same for all buffers of a file type, whatever was said of one before.
+---@param on boolean?
+---@param filetype string
 ---@return boolean
-function M.is_muted()
-  return muted[vim.api.nvim_get_current_buf()] == true
+function M.toggle_type(on, filetype)
+  if on == nil then
+    on = muted_types[filetype] == true
+  end
+  muted_types[filetype] = not on or nil
+  for bufnr in pairs(muted) do
+    if not vim.api.nvim_buf_is_valid(bufnr) or vim.bo[bufnr].filetype == filetype then
+      muted[bufnr] = nil
+    end
+  end
+  if not on then
+    M.clear()
+  end
+  return on
+end
+
+--- The file types that ghost text is switched off for.
+---@return string[]
+function M.muted_types()
+  local names = vim.tbl_keys(muted_types)
+  table.sort(names)
+  return names
+end
+
+--- Whether ghost text is switched off in a buffer, or for its file type.
+---@param bufnr integer?
+---@return boolean
+function M.is_muted(bufnr)
+  bufnr = bufnr or vim.api.nvim_get_current_buf()
+  if muted[bufnr] ~= nil then
+    return muted[bufnr]
+  end
+  return muted_types[vim.bo[bufnr].filetype] == true
 end
 
 function M._place()

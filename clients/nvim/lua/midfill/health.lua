@@ -19,6 +19,12 @@ function M.check()
     return
   end
   health.ok('The server is ' .. vim.fn.exepath(program))
+  local off = require('midfill.ghost').muted_types()
+  if not options.auto then
+    health.info('Ghost text is off everywhere; `:Midfill enable all` switches it on.')
+  elseif #off > 0 then
+    health.info(('Ghost text is off for %s; `:Midfill enable %s` switches it on.'):format(table.concat(off, ', '), off[1]))
+  end
   local servers = vim.lsp.get_clients({ name = 'midfill' })
   if #servers == 0 then
     health.warn('No server runs.', { "Open a file after `require('midfill').setup({})`." })

@@ -30,6 +30,11 @@ function M.setup(given)
   end)
   if options.renderer == 'builtin' then
     vim.lsp.inline_completion.enable(options.auto)
+    on('FileType', function(event)
+      if ghost.is_muted(event.buf) then
+        vim.lsp.inline_completion.enable(false, { bufnr = event.buf })
+      end
+    end)
   else
     on({ 'TextChangedI', 'TextChangedP' }, function()
       ghost.follow(M.options.auto)
