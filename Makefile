@@ -59,8 +59,9 @@ vscode: setup ## Build the VS Code extension, clients/vscode/midfill.vsix (needs
 package: setup ## Build and try everything that is published, in dist/ (the extension needs Node)
 	$(BIN)/python tools/package.py
 
-picture: setup ## Make the README's moving picture from a real Neovim
+picture: setup ## Make the manual's pictures from a real Neovim and a real VS Code
 	$(BIN)/python tools/picture.py
+	$(BIN)/python tools/vscode_pictures.py
 
 lock: setup ## Write requirements/*.txt anew from pyproject.toml (needs uv)
 	uv pip compile -q pyproject.toml --extra dev --extra llama --universal --python-version 3.10 \

@@ -7,29 +7,31 @@ server, the real host and the embedded model, and started once with the server o
 from __future__ import annotations
 
 import json
-import os
 import re
-import shlex
 import statistics
-import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-import psutil
 import pytest
 
-from code_server import find
+from vscode_client import (
+    EDITOR,
+    LIMIT_S,
+    SERVER,
+    SUITES,
+    drive,
+    environment,
+    on_path,
+    packaged,
+    scripted,
+)
 from vscode_npm import VSCODE, npm
 
-EDITOR = find()
-SUITES = VSCODE / "test-editor"
 STOPWATCH = Path(__file__).with_name("stopwatch.py")
-LIMIT_S = 500
 
 pytestmark = [
     pytest.mark.vscode,
@@ -76,37 +78,23 @@ class Run:
 
 @pytest.fixture(scope="module")
 def vsix(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    assert EDITOR is not None
-    path = tmp_path_factory.mktemp("vsix") / "midfill.vsix"
-    environment = EDITOR.environment(os.environ)
-    npm("run", "test-editor", environment=environment)
-    npm("run", "package", "--", "--out", str(path), environment=environment)
-    return path
+    npm("run", "test-editor", environment=environment())
+    return packaged(tmp_path_factory.mktemp("vsix"))
 
 
 @pytest.fixture(scope="module")
 def with_server(vsix: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("vscode")
-    answers = folder / "answers.json"
-    answers.write_text(json.dumps(ANSWERS))
-    # Found on the path, as where a person has installed it.
-    server = [sys.executable, "-m", "midfill_server"]
-    watched = [sys.executable, str(STOPWATCH), str(folder / "times.jsonl"), *server]
-    program = folder / "bin" / "midfill"
-    program.parent.mkdir()
-    program.write_text(
-        f'#!/bin/sh\n[ "$1" = serve ] && exec {shlex.join(watched)} "$@"\nexec {shlex.join(server)} "$@"\n'
-    )
-    program.chmod(0o755)
+    watched = [sys.executable, str(STOPWATCH), str(folder / "times.jsonl"), *SERVER]
     settings = {
-        "midfill.instruct.model": f"fake:answers={quote(str(answers))}&piece_delay_s=0.02",
+        "midfill.instruct.model": scripted(folder, ANSWERS),
         "midfill.engine.hostLingerS": 0,
     }
-    said = _start(
+    said = drive(
         "drive.mts",
         folder,
         vsix,
-        program.parent,
+        on_path(folder, watched),
         tests=str(VSCODE / "out" / "editor"),
         suites=WITH_SERVER,
         machineSettings=settings,
@@ -118,59 +106,6 @@ def with_server(vsix: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     # A hook that fails stands among the failures only.
     every = [*told["failures"], *told["tests"]]
     return Run(folder, {each["fullTitle"]: each["err"].get("stack", "") for each in every})
-
-
-def _start(script: str, folder: Path, vsix: Path, path: Path, **options: Any) -> str:
-    """Let a script of Node's drive the editor, and tell what it said."""
-    assert EDITOR is not None
-    (folder / "work").mkdir()
-    told = {
-        "codeServer": str(EDITOR.code_server),
-        "chromium": str(EDITOR.chromium),
-        "vsix": str(vsix),
-        "workspace": str(folder / "work"),
-        "folder": str(folder),
-        "path": os.pathsep.join((str(path), "/usr/bin", "/bin")),
-        "settings": {"midfill.completion.eagerness": 1},
-        **options,
-    }
-    (folder / "options.json").write_text(json.dumps(told))
-    environment = {
-        **EDITOR.environment(os.environ),
-        "MIDFILL_STATE_DIR": str(folder / "state"),
-        "MIDFILL_TEST_TIMES": str(folder / "times.jsonl"),
-        "MIDFILL_TEST_LATENCY": str(folder / "latency.json"),
-    }
-    try:
-        done = subprocess.run(
-            ["node", str(SUITES / script), str(folder / "options.json")],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            check=False,
-            timeout=LIMIT_S + 120,
-        )
-        assert done.returncode == 0, done.stdout[-3000:]
-        _, alive = psutil.wait_procs(_of(folder), timeout=60)
-        assert not alive, "processes are left"
-        return done.stdout
-    finally:
-        for process in _of(folder):
-            process.kill()
-
-
-def _of(folder: Path) -> list[psutil.Process]:
-    """The processes that were started in this test's editor, and run."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("MIDFILL_STATE_DIR") == str(folder / "state"):
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
 
 
 def _wheel(folder: Path) -> Path:
@@ -204,7 +139,7 @@ def test_without_a_server_two_clicks_lead_to_ghost_text(vsix: Path, tmp_path: Pa
         "midfill.engine.hostLingerS": 0,
     }
     path = Path(sys.base_prefix) / "bin"
-    _start("two_clicks.mts", tmp_path, vsix, path, machineSettings=settings)
+    drive("two_clicks.mts", tmp_path, vsix, path, machineSettings=settings)
 
 
 def test_what_the_editor_adds_is_told(

@@ -9,7 +9,7 @@ import { createServer, type IncomingMessage, type Server } from "node:http";
 import { type AddressInfo } from "node:net";
 import { join } from "node:path";
 import type { Page } from "playwright-core";
-import { Editor, ghost, HEIGHT, timed, type Options as EditorOptions } from "./editor.mts";
+import { Editor, framed, ghost, HEIGHT, timed, type Options as EditorOptions } from "./editor.mts";
 import type { Requests } from "./requests.ts";
 
 interface Options extends EditorOptions {
@@ -32,14 +32,7 @@ const answers: { [Name in keyof Requests]: (what: Requests[Name][0]) => Promise<
   click: ({ selector, text }) => front().locator(selector, { hasText: text }).first().click({ timeout: 15_000 }),
   texts: ({ selector }) => front().locator(selector).allInnerTexts(),
   label: ({ selector }) => front().locator(selector).first().getAttribute("aria-label"),
-  framed: async () => {
-    // A webview is a frame in a frame.
-    const inner = front()
-      .frames()
-      .filter((frame) => frame.parentFrame()?.parentFrame());
-    const read = await Promise.allSettled(inner.map((frame) => frame.locator("body").innerText({ timeout: 5000 })));
-    return read.map((text) => (text.status === "fulfilled" ? text.value : "")).join("\n");
-  },
+  framed: () => framed(front()),
   picture: async ({ name }) => {
     await front().screenshot({ path: join(options.folder, `${name}.png`) });
   },

@@ -102,6 +102,11 @@ export class Editor {
     }
   }
 
+  /** Change settings of the user. */
+  set(settings: object): void {
+    writeSettings(join(this.options.folder, "user", "User"), { ...QUIET, ...this.options.settings, ...settings });
+  }
+
   /** A new window on the workspace, before anything is loaded in it. */
   async window(): Promise<Page> {
     const unused = this.browser.pages().find((page) => page.url() === "about:blank");
@@ -137,6 +142,13 @@ export function ghost(page: Page): Promise<string> {
     );
     return [within, ...below].join("\n");
   });
+}
+
+/** The text in all webviews, each of which is a frame in a frame. */
+export async function framed(page: Page): Promise<string> {
+  const inner = page.frames().filter((frame) => frame.parentFrame()?.parentFrame());
+  const read = await Promise.allSettled(inner.map((frame) => frame.locator("body").innerText({ timeout: 5000 })));
+  return read.map((text) => (text.status === "fulfilled" ? text.value : "")).join("\n");
 }
 
 /** Press a key, and tell when it went down and when ghost text was drawn, in ms since 1970; undefined if none was. */
