@@ -19,6 +19,7 @@ demo: setup ## Complete and explain real code with the embedded model
 test: check ## Run every check: lint, types and all tests
 	@$(BIN)/python tools/neovim.py
 	@$(BIN)/python tools/emacs.py
+	@$(BIN)/python tools/helix.py
 	@$(BIN)/python tools/code_server.py
 	$(BIN)/pytest
 
