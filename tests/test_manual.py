@@ -49,3 +49,10 @@ def test_what_a_page_leads_to_is_there(page: Path) -> None:
 def test_every_page_of_the_manual_is_found_from_the_readme() -> None:
     found = {path for path, _ in leads_to(ROOT / "README.md")}
     assert {page for page in PAGES if page.parent.name == "docs"} <= found
+
+
+def test_pictures_are_small_and_shown() -> None:
+    pictures = {path: path.stat().st_size for path in (ROOT / "docs").glob("*.png")}
+    assert max(pictures.values()) <= 100_000
+    assert sum(pictures.values()) <= 500_000
+    assert set(pictures) <= {path for page in PAGES for path, _ in leads_to(page)}
