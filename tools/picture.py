@@ -21,21 +21,19 @@ from neovim import find  # noqa: E402
 from nvim_client import Nvim, with_plugin  # noqa: E402
 
 PICTURE = ROOT / "docs" / "neovim.svg"
-BEGIN = "import os\n\n\ndef exists(path):\n    return os.path.exists(path)\n\n\n"
+BEGIN = """from argparse import ArgumentParser
+
+parser = ArgumentParser()
+parser.add_argument("--width", type=int, default=80)
+"""
 KEYS = [
-    "d",
-    "e",
-    "f",
-    " ",
-    *"isfile(path):",
-    "<CR>",
-    *"return os.pa",
+    *'parser.add_argument("--height", ty',
     "<M-Right>",
     "<Tab>",
     "<Esc>u",
 ]
 TYPED_S, HELD_S = 0.09, 1.3
-N_LINES, N_COLUMNS, LINE, CHAR = 10, 62, 20, 8.4
+N_LINES, N_COLUMNS, LINE, CHAR = 7, 62, 20, 8.4
 
 
 class Frame(NamedTuple):
