@@ -41,18 +41,17 @@ export async function click(selector: string, text: string): Promise<void> {
 export async function chosen(...names: string[]): Promise<void> {
   await press("F1");
   for (const name of names) {
-    await until(`a list with ${name}`, async () => {
-      await press("Control+a");
-      await type(names[0] === name ? `>${name}` : name, 10);
-      return (await texts(FIRST_OFFER)).some((offer) => offer.includes(name));
-    });
+    // Keys that come before a list is there, or before it has gone, would land in the text.
+    await until("a list", async () => (await texts(`${OFFERS}:visible`)).length > 0);
+    await type(name, 10);
+    const isFirst = async () => (await texts(`${OFFERS}.focused:visible`)).some((offer) => offer.includes(name));
+    await until(name, isFirst);
     await press("Enter");
-    // Keys that come before it has gone are lost.
-    await until("its end", async () => !(await texts(FIRST_OFFER)).some((offer) => offer.includes(name)));
+    await until("its end", async () => !(await isFirst()));
   }
 }
 
-const FIRST_OFFER = ".quick-input-widget .monaco-list-row.focused:visible";
+const OFFERS = ".quick-input-widget .monaco-list-row";
 
 /** Midfill, as it shows itself to tests. */
 export async function midfill(): Promise<Api> {
