@@ -27,7 +27,8 @@ else:
     import tomli as tomllib
 
 MIN_MATCH = 3
-"""Bytes before the point of generation that must be the same elsewhere. Two are the same everywhere."""
+"""Bytes before the point of generation that must be the same elsewhere, white space around them aside. Two are the same
+everywhere, and so is an indentation: to copy what follows it made 9 instead of 13 of 250 lines of HumanEval right."""
 MAX_MATCH = 64
 """Of two places that are the same for longer than this, none counts more."""
 MAX_PLACES = 16
@@ -117,9 +118,9 @@ class CopySource:
         text, end = self._text, self._end
         tail = bytes(text[max(self._start, len(text) - MAX_MATCH) :]).rpartition(_SEAM)[2]
         n_matched = self._longest_match(tail)
-        if n_matched < MIN_MATCH:
+        same = tail[len(tail) - n_matched :]
+        if len(same.strip()) < MIN_MATCH:
             return []
-        same = tail[-n_matched:]
         places: list[Place] = []
         found = text.rfind(same, 0, end)
         while found >= 0 and len(places) < MAX_PLACES:

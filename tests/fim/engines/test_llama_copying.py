@@ -32,6 +32,7 @@ def _following(before: str, after: str = "", *others: str) -> list[str]:
         pytest.param("", "", [], [], id="nothing"),
         pytest.param("abcd", "", [], [], id="nothing repeats"),
         pytest.param("xab yab", "", [], [], id="two bytes are too few"),
+        pytest.param("x\n        y\n        ", "", [], [], id="white space is the same everywhere"),
         pytest.param("sum(a) + sum(", "", [], ["a) + sum("], id="an earlier place"),
         pytest.param("len(", "\nlen(a)", [], ["a)"], id="a place after the caret"),
         pytest.param("len(", "", ["len(b)"], ["b)"], id="another text"),
@@ -164,7 +165,7 @@ def _searched_plainly(texts: list[bytes], tail: bytes) -> list[tuple[int, bytes]
                 n_matched += 1
             found.append((n_matched, text[stop : stop + FOLLOWING]))
     longest = max((n_matched for n_matched, _ in found), default=0)
-    if longest < MIN_MATCH:
+    if longest < MIN_MATCH or len(tail[-longest:].strip()) < MIN_MATCH:
         return []
     return [place for place in found if place[0] == longest][:MAX_PLACES]
 
