@@ -67,7 +67,7 @@ def test_it_follows_what_is_generated() -> None:
 
 
 def test_it_never_follows_what_was_generated() -> None:
-    source = CopySource(b"a = 1\n")
+    source = CopySource(b"ab = 1\n")
     source.append(b"b = 2\nb")
     assert source.places() == []
     source.append(b" = ")
