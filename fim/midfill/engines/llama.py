@@ -18,7 +18,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Generator, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ from midfill.engines.llama_cache import PromptCache
 from midfill.engines.llama_copy_sampling import prepare
 from midfill.engines.llama_drafting import BatchCosts
 from midfill.engines.llama_generation import generation
-from midfill.engines.llama_job import AbortFlag, Job
+from midfill.engines.llama_job import HOP_S, AbortFlag, Arrivals, Job
 from midfill.engines.llama_load import Loaded, load
 from midfill.engines.llama_tuning import Tuning
 from midfill.engines.precedence import Precedence
@@ -130,7 +130,7 @@ class LlamaEngine:
     async def generate(
         self, prompt: Sequence[int], sampling: Sampling
     ) -> AsyncGenerator[Piece, None]:
-        """Continue `prompt`, one piece per token. With `max_tokens` 0 the prompt is only read, and kept warm.
+        """Continue `prompt`, one piece per token; with `max_tokens` 0 the prompt is only read, and kept warm.
 
         Bytes of a character that is still incomplete when the generation ends are dropped.
 
@@ -145,19 +145,18 @@ class LlamaEngine:
                 raise EngineRefused(
                     f"A prompt for {info.name} is one or more token ids below {info.n_vocab}."
                 )
-        loop = asyncio.get_running_loop()
-        arrived: asyncio.Queue[Piece | MidfillError] = asyncio.Queue()
-        job = Job(job_prompt, sampling, _threadsafe_delivery(loop, arrived), asked_at)
+        arrivals = Arrivals(asyncio.get_running_loop())
+        job = Job(job_prompt, sampling, arrivals.deliver, asked_at)
         n_open = sampling.n_candidates
         with self._precedence.running(self, yields=sampling.yields):
             self._submit(job)
             try:
                 while n_open:
-                    piece = await arrived.get()
-                    if isinstance(piece, MidfillError):
-                        raise piece
-                    n_open -= bool(piece.usage.stop_reason)
-                    yield piece
+                    for piece in await arrivals.next():
+                        if isinstance(piece, MidfillError):
+                            raise piece
+                        n_open -= bool(piece.usage.stop_reason)
+                        yield piece
             finally:
                 self._abort.cancel(job)
                 self._precedence.wake()
@@ -262,7 +261,7 @@ class LlamaEngine:
         with suppress(queue.Empty):
             while True:
                 if job := self._requests.get_nowait():
-                    job.deliver(result if isinstance(result, MidfillError) else gone)
+                    job.deliver(result if isinstance(result, MidfillError) else gone, False)
 
     def _serve(self, loaded: Loaded, cache: PromptCache, tuning: Tuning) -> bool:
         """Each job in its turn; one that yields goes a step further whenever nobody else waits.
@@ -296,7 +295,7 @@ class LlamaEngine:
                 break
         for turn in yielding:  # What they have read is lost.
             turn.steps.close()
-            turn.job.deliver(EngineFull("The engine ran out of memory; ask again."))
+            turn.job.deliver(EngineFull("The engine ran out of memory; ask again."), False)
         return True
 
     def _end_all(self, turns: Iterable[_Turn]) -> bool:
@@ -314,7 +313,8 @@ class LlamaEngine:
         try:
             for piece in turn.steps:
                 if piece is not None:
-                    job.deliver(piece)
+                    more_soon = whole and job.step_s < HOP_S and not piece.usage.stop_reason
+                    job.deliver(piece, more_soon)
                     turn.usage = piece.usage
                 if not whole:
                     return True
@@ -327,7 +327,7 @@ class LlamaEngine:
         finally:
             self._abort.end()
         if last is not None:
-            job.deliver(last)
+            job.deliver(last, False)
             turn.usage = job.usage()
         with self._lock:
             self._jobs.discard(job)
@@ -354,14 +354,3 @@ def _to_be_loaded() -> Future[Loaded | MidfillError]:
     # So that a caller who gives up waiting does not cancel the load for the others.
     future.set_running_or_notify_cancel()
     return future
-
-
-def _threadsafe_delivery(
-    loop: asyncio.AbstractEventLoop, arrived: asyncio.Queue[Piece | MidfillError]
-) -> Callable[[Piece | MidfillError], None]:
-    def deliver(piece: Piece | MidfillError) -> None:
-        # A loop that is closed has no readers left.
-        with suppress(RuntimeError):
-            loop.call_soon_threadsafe(arrived.put_nowait, piece)
-
-    return deliver

@@ -131,9 +131,12 @@ class PromptCache:
         slot = self._slots[slot_idx]
         start = len(slot.tokens)
         slot.tokens += tokens
+        decoded = None
         try:
-            return self._context.decode(slot_idx, tokens, start, n_logits=n_logits)
+            decoded = self._context.decode(slot_idx, tokens, start, n_logits=n_logits)
         finally:
-            # After an abort or an error llama.cpp keeps the batches that it finished: ask, never assume.
-            del slot.tokens[self._context.length(slot_idx) :]
+            if decoded is not Decoded.DONE:
+                # After an abort or an error llama.cpp keeps the batches that it finished: ask, never assume.
+                del slot.tokens[self._context.length(slot_idx) :]
             self.n_evaluated += len(slot.tokens) - start
+        return decoded

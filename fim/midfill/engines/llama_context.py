@@ -154,15 +154,17 @@ class LlamaContext:
         context = self._live()
         self._n_logits = 0
         status = lc.llama_decode(context, self._batch.struct)
-        if self._on_gpu and status == 0:
-            # A GPU only queues the work; waiting keeps the next look at the cancel flag meaningful.
-            lc.llama_synchronize(context)
+        if status == 0:
+            if self._on_gpu:
+                # A GPU only queues the work; waiting keeps the next look at the cancel flag meaningful.
+                lc.llama_synchronize(context)
+            self._n_logits = n_logits
+            return Decoded.DONE
         if status < 0:
             reason = (recent_errors() or [f"status {status}"])[0]
             raise (EngineFull if status == _NO_MEMORY else EngineError)(
                 f"llama.cpp could not evaluate the prompt ({reason})."
             )
-        self._n_logits = n_logits if status == 0 else 0
         return Decoded(status)
 
     def logits(self, row: int = 0) -> Logits:

@@ -11,7 +11,6 @@ Pure: it knows neither llama.cpp nor a vocabulary.
 
 from __future__ import annotations
 
-import statistics
 from array import array
 from collections import deque
 from collections.abc import Sequence
@@ -39,17 +38,24 @@ class BatchCosts:
 
     def __init__(self) -> None:
         self._ms: dict[int, deque[float]] = {}
+        self._median_ms: dict[int, float] = {}
 
     def note(self, n_tokens: int, ms: float) -> None:
         """A batch was evaluated."""
-        self._ms.setdefault(n_tokens, deque(maxlen=_TIMES_KEPT)).append(ms)
+        times = self._ms.get(n_tokens)
+        if times is None:
+            times = self._ms[n_tokens] = deque(maxlen=_TIMES_KEPT)
+        times.append(ms)
+        # `statistics.median` takes three times as long, and this is asked with each token.
+        ordered, middle = sorted(times), len(times) // 2
+        self._median_ms[n_tokens] = (ordered[middle] + ordered[~middle]) / 2
 
     def relative(self, n_tokens: int) -> float:
         """The cost of a batch, that of a single token being 1."""
         known = {1: 1.0}
-        if 1 in self._ms:
-            single_ms = max(statistics.median(self._ms[1]), 1e-6)
-            known |= {n: statistics.median(ms) / single_ms for n, ms in self._ms.items()}
+        if 1 in self._median_ms:
+            single_ms = max(self._median_ms[1], 1e-6)
+            known = {n: ms / single_ms for n, ms in self._median_ms.items()}
         below = max(n for n in known if n <= n_tokens)
         untried = known[below] + _UNTRIED_SLOPE * (n_tokens - below)
         # A larger batch that was cheap shows that this one is no dearer.

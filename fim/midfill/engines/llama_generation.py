@@ -102,8 +102,9 @@ class _Generation:
             if decoded is Decoded.DONE:
                 if not job.read_at:
                     job.n_evaluated += n_now
+                job.step_s = time.perf_counter() - started
                 if n_now <= SIZES[-1]:
-                    self._costs.note(n_now, (time.perf_counter() - started) * 1e3)
+                    self._costs.note(n_now, job.step_s * 1e3)
                 if is_last:
                     job.read_at = job.read_at or time.perf_counter()
                     return ""
@@ -129,7 +130,8 @@ class _Generation:
                 drawn: list[int] = []
                 pieces: list[Piece] = []
                 for row in range(len(draft) + 1):
-                    healing.bind(self._context.logits(row))
+                    if healing.left:
+                        healing.bind(self._context.logits(row))
                     token, log_probability = sampler.draw(self._context, row)
                     if token in self._ends:
                         stop_reason = "eot"
@@ -155,16 +157,21 @@ class _Generation:
                 yield from pieces
                 if stop_reason:
                     return stop_reason
-                self._tokens = [*self._tokens[: n_known + n_right], *drawn[n_right:]]
-                draft = []
-                if drafter is not None:
-                    drafter.append(drawn[max(0, len(drawn) - job.n_generated) :])
-                    if not healing.left:
-                        draft = drafter.draft(self._n_most - job.n_generated - 1)
+                del self._tokens[n_known + n_right :]
+                self._tokens += drawn[n_right:]
+                draft = self._guessed(drafter, drawn, healing)
                 n_drafted = len(draft)
                 self._tokens += draft
         finally:
             sampler.free()
+
+    def _guessed(self, drafter: Drafter | None, drawn: list[int], healing: Healing) -> list[int]:
+        """What may come after `drawn`, which was drawn last."""
+        n_generated = self._job.n_generated
+        if drafter is None:
+            return []
+        drafter.append(drawn[max(0, len(drawn) - n_generated) :])
+        return [] if healing.left else drafter.draft(self._n_most - n_generated - 1)
 
     def _several(self, n_candidates: int) -> Generator[Piece | None, None, None]:
         """Candidates side by side: one reading of the prompt, and one evaluation for a token of each."""

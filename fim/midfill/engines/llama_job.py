@@ -2,14 +2,53 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from midfill.engine import Piece, Sampling, StopReason, Usage
 from midfill.errors import MidfillError
+
+HOP_S = 0.002
+"""For how long pieces of a fast model wait for each other on their way to the reader."""
+
+
+class Arrivals:
+    """Pieces on their way from the engine's thread to the event loop of their reader.
+
+    To wake the loop takes 13 us, and then both want Python's lock: beside a model that takes 400 us for a token that
+    is much (measured). So what comes fast goes over in one hop.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self._loop = loop
+        self._clock = clock
+        self._arrived: asyncio.Queue[list[Piece | MidfillError]] = asyncio.Queue()
+        self._waiting: list[Piece | MidfillError] = []
+        self._hopped_at = -math.inf
+
+    def deliver(self, piece: Piece | MidfillError, more_soon: bool) -> None:
+        """Send a piece to the reader, with all that wait; `more_soon` lets it wait itself. The engine's thread."""
+        self._waiting.append(piece)
+        now = self._clock()
+        if more_soon and now - self._hopped_at < HOP_S:
+            return
+        self._hopped_at = now
+        waiting, self._waiting = self._waiting, []
+        # A loop that is closed has no readers left.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._arrived.put_nowait, waiting)
+
+    async def next(self) -> list[Piece | MidfillError]:
+        """What came over in the next hop, in order."""
+        return await self._arrived.get()
 
 
 @dataclass(eq=False)
@@ -18,12 +57,15 @@ class Job:
 
     prompt: Sequence[int]
     sampling: Sampling
-    deliver: Callable[[Piece | MidfillError], None]
+    deliver: Callable[[Piece | MidfillError, bool], None]
+    """As `Arrivals.deliver`."""
     asked_at: float = field(default_factory=time.perf_counter)
     """This and the times below by `time.perf_counter`, in seconds."""
     begun_at: float = 0.0
     read_at: float = 0.0
     """When the whole prompt was evaluated; 0 until then."""
+    step_s: float = math.inf
+    """What its last evaluation took."""
     slot_idx: int | None = None
     n_reused: int = 0
     n_evaluated: int = 0
@@ -44,7 +86,9 @@ class Job:
         now = time.perf_counter()
         begun_at = self.begun_at or now
         read_at = self.read_at or now
-        return Usage(
+        usage = Usage.__new__(Usage)
+        # What is frozen sets each field by a call of its own, which for these takes 6 us of each token (measured).
+        usage.__dict__.update(
             tokens_reused=self.n_reused,
             tokens_evaluated=self.n_evaluated,
             tokens_generated=self.n_generated,
@@ -58,6 +102,7 @@ class Job:
             decode_ms=(now - read_at) * 1e3,
             stop_reason=stop_reason,
         )
+        return usage
 
 
 class AbortFlag:

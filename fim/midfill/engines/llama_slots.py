@@ -109,6 +109,8 @@ def make_room(slots: Sequence[Slot], keep_idx: int, n_wanted: int, n_cells: int)
     is what the next one shares with it, and what another slot shares frees nothing while that one has it.
     """
     n_missing = n_cells_used(slots) + n_wanted - n_cells
+    if n_missing <= 0:
+        return []
     kept: dict[int, int] = {}
     others = sorted(set(range(len(slots))) - {keep_idx}, key=lambda idx: slots[idx].last_used)
     for slot_idx in others:
