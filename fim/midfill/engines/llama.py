@@ -83,6 +83,7 @@ class LlamaEngine:
         self._precedence = precedence or Precedence()
         self._settings = settings or EngineSettings()
         self._abort = AbortFlag()
+        self._precedence.join(self, self._abort.give_way)
         self._requests: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()  # guards the two below
         self._jobs: set[Job] = set()
@@ -114,6 +115,7 @@ class LlamaEngine:
 
     async def tokenize(self, text: str) -> list[int]:
         """Token ids of `text`; never waits for a generation."""
+        self._precedence.expect()
         model = (await self._loaded()).model
         if len(text) <= _INLINE_CHARACTERS:
             return model.tokenize(text)
@@ -194,6 +196,7 @@ class LlamaEngine:
             jobs = list(self._jobs)
         for job in jobs:
             self._abort.cancel(job)
+        self._precedence.leave(self)
         self._precedence.wake()
         if self._tuning is not None:
             self._tuning.interrupt()

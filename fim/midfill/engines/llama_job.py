@@ -106,7 +106,7 @@ class Job:
 
 
 class AbortFlag:
-    """Stops the running job, and never the next one; interrupts one that yields when another waits.
+    """Stops the running job, and never the next one; interrupts one that yields when another waits, here or elsewhere.
 
     llama.cpp reads `text` between two nodes of its graph and stops when it is not empty (`ABORT_WHEN_TEXT`).
     Whether a job may raise the flag, and when it is lowered again, is decided under one lock.
@@ -118,6 +118,13 @@ class AbortFlag:
         self._lock = threading.Lock()
         self._running: Job | None = None
         self._n_urgent = 0
+        self._gives_way = False
+
+    def give_way(self, gives_way: bool) -> None:
+        """Whether somebody else computes who goes before jobs that yield. Any thread."""
+        with self._lock:
+            self._gives_way = gives_way
+            self._set()
 
     def arrive(self, job: Job) -> None:
         """A job waits for its turn. If it does not yield, one that does is interrupted. Any thread."""
@@ -150,5 +157,6 @@ class AbortFlag:
 
     def _set(self) -> None:
         job = self._running
-        stops = job is not None and (job.cancelled or (job.sampling.yields and self._n_urgent > 0))
+        others_first = self._gives_way or self._n_urgent > 0
+        stops = job is not None and (job.cancelled or (job.sampling.yields and others_first))
         self.text[0] = b"x" if stops else b"\0"

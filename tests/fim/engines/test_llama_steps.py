@@ -7,6 +7,7 @@ probable: batches of other sizes round otherwise (measured: a KL divergence of 2
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -222,6 +223,69 @@ async def test_an_engine_that_yields_waits_for_the_other(engine: LlamaEngine) ->
     assert rest[-1].usage.stop_reason in ("budget", "eot")
     await explains.close()
     await completes.close()
+
+
+async def test_an_engine_that_yields_rests_from_the_first_sign_of_a_completion() -> None:
+    precedence = Precedence(lambda: 0.0)  # No time passes, so only the completion ends the rest.
+    nano, threads = embedded_model("midfill-nano-q8_0.gguf"), EngineSettings(n_threads=1)
+    explains = LlamaEngine(nano, threads, precedence)
+    completes = LlamaEngine(nano, threads, precedence)
+    await completes.info()
+    prompt = await _prompt(explains, CODE)
+    explanation = explains.generate(prompt, Sampling(200, yields=True, copy=False, draft=False))
+    await anext(explanation)
+    following = await _prompt(completes, CODE[::-1])
+    n_evaluated = explains.tokens_evaluated  # At most a step is under way.
+    for _ in range(20):
+        await asyncio.sleep(0.01)
+        assert explains.tokens_evaluated <= n_evaluated + 1
+    await _said(completes, following, Sampling(8, copy=False))
+    rest = [piece async for piece in explanation]
+    assert rest[-1].usage.stop_reason in ("budget", "eot")
+    await explains.close()
+    await completes.close()
+
+
+async def test_a_batch_of_another_engine_is_interrupted_and_read_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    precedence = Precedence()
+    nano, threads = embedded_model("midfill-nano-q8_0.gguf"), EngineSettings(n_threads=1)
+    explains = LlamaEngine(nano, threads, precedence)
+    completes = LlamaEngine(nano, threads, precedence)
+    for engine in (explains, completes):
+        (await engine._loaded()).model.end_ids = ()
+    prompt = await _prompt(explains, CODE)
+    reading = (await explains._loaded()).context
+    outcomes: list[Decoded] = []
+    begun, others_run = threading.Event(), threading.Event()
+    decode = LlamaContext.decode
+
+    def watched(
+        self: LlamaContext, slot: int, tokens: Sequence[int], start: int, *, n_logits: int
+    ) -> Decoded:
+        if self is not reading:
+            return decode(self, slot, tokens, start, n_logits=n_logits)
+        begun.set()
+        assert others_run.wait(60)
+        outcomes.append(decode(self, slot, tokens, start, n_logits=n_logits))
+        return outcomes[-1]
+
+    monkeypatch.setattr(LlamaContext, "decode", watched)
+    explanation = asyncio.create_task(_said(explains, prompt, Sampling(4, yields=True)))
+    await asyncio.to_thread(begun.wait, 60)
+    completion = completes.generate(prompt, Sampling(50))
+    await anext(completion)
+    others_run.set()
+    while not outcomes:  # noqa: ASYNC110  # The engine's thread sets no event of the loop.
+        await asyncio.sleep(0)
+    await completion.aclose()
+    usage = (await explanation)[-1].usage
+    await explains.close()
+    await completes.close()
+    assert outcomes[0] is Decoded.ABORTED
+    assert outcomes.count(Decoded.ABORTED) == 1
+    assert (usage.tokens_evaluated, usage.tokens_generated) == (len(prompt), 4)
 
 
 async def test_an_explanation_whose_slot_was_taken_reads_it_again() -> None:
