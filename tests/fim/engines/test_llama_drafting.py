@@ -107,6 +107,72 @@ def test_one_slow_moment_does_not_count() -> None:
     assert costs.relative(4) == pytest.approx(1.2)
 
 
+def test_a_size_that_is_not_tried_any_more_is_forgotten() -> None:
+    costs = _costs({1: 10.0, 4: 900.0})
+    for _ in range(600):
+        costs.note(1, 10.0)
+    assert costs.relative(4) == pytest.approx(1.15)
+
+
+def _n_evaluations(prompt: list[int], said: list[int], ms: dict[int, float] = FREE) -> int:
+    """How many batches it takes to say it."""
+    drafter, at, n_batches = Drafter(prompt, _costs(ms)), 0, 0
+    while at < len(said):
+        draft = drafter.draft(len(said) - at - 1)
+        n_right = next(
+            (idx for idx, token in enumerate(draft) if token != said[at + idx]), len(draft)
+        )
+        drafter.append(said[at : at + n_right + 1])
+        at += n_right + 1
+        n_batches += 1
+    return n_batches
+
+
+def _with_name(name: list[int], n_places: int = 8) -> list[int]:
+    """Text that says a name at places that are 20 tokens apart."""
+    parts = ([*range(100 * idx, 100 * idx + 20), *name] for idx in range(1, n_places + 1))
+    return [token for part in parts for token in part]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        pytest.param([7], [8], id="a token for a token"),
+        pytest.param([7], [8, 9, 6], id="a longer name"),
+        pytest.param([7, 5, 9], [8], id="a shorter one"),
+        pytest.param([7, 5], [8, 7, 5], id="one that ends in the old"),
+    ],
+)
+@pytest.mark.parametrize("told", [False, True], ids=["", "the new name was told"])
+def test_a_rename_is_expected_once_it_was_seen(old: list[int], new: list[int], told: bool) -> None:
+    before, after = _with_name(old), _with_name(new)
+    prompt = [*before, 1, *(new if told else []), 2]
+    # The first change costs some batches; then it is as if nothing were changed. Unlearnt it is 19 to 42.
+    assert _n_evaluations(prompt, after) <= _n_evaluations([*before, 1], before) + 3
+
+
+def test_a_name_that_stays_is_expected_to_stay() -> None:
+    before = _with_name([7], 12)
+    after = [*_with_name([8], 3), *before[len(_with_name([7], 3)) :]]
+    assert _n_evaluations([*before, 1], after) <= _n_evaluations([*before, 1], before) + 4
+
+
+@given(
+    st.lists(st.integers(0, 3), max_size=60),
+    st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=6), max_size=30),
+    st.integers(0, 40),
+)
+def test_whatever_is_said_a_draft_has_its_size(
+    prompt: list[int], said: list[list[int]], n_most: int
+) -> None:
+    drafter = Drafter(prompt, _costs(FREE))
+    for tokens in said:
+        draft = drafter.draft(n_most)
+        assert len(draft) + 1 in SIZES
+        assert len(draft) <= n_most
+        drafter.append(tokens)
+
+
 @given(st.lists(st.integers(0, 3), max_size=60), st.integers(0, 40))
 def test_a_draft_is_text_that_followed_the_same_tokens(prompt: list[int], n_most: int) -> None:
     draft = Drafter(prompt, _costs(FREE)).draft(n_most)
