@@ -1,9 +1,13 @@
 """`python -m bench.engine MODEL.gguf [--llama-bench PROGRAM]`: what the engine makes of this machine, as JSON.
 
+`--measure` names what: `speed`, `cancels`, `edits`, `load`, or several of them; the last three are explained in
+`bench.engine_measures`.
+
 Prefill and decode in tokens per second, and what the engine's thread adds to each generated token outside
 llama.cpp's evaluation: drawing it, its text, its delivery. Each is the median of the rounds. Compare ratios
 within one run: absolute figures say something about a quiet machine only. With llama.cpp's own `llama-bench`
-each takes its turn in every round, and the ratio is the median of the rounds' ratios.
+each takes its turn in every round, and the ratio is the median of the rounds' ratios: as it comes, and with flash
+attention off, as the engine computes on a CPU.
 """
 
 from __future__ import annotations
@@ -11,11 +15,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import statistics
 import time
 from pathlib import Path
 from typing import Any
 
+from bench.engine_measures import cancels, edits, host_load
 from bench.gpu_measures import Sizes, llama_bench
 
 from midfill.engine import Sampling
@@ -32,40 +38,44 @@ def compared(
     path: Path, settings: EngineSettings, text: str, n_rounds: int, program: Path
 ) -> dict[str, object]:
     """The engine's speed over that of `llama-bench`, with as many threads, tokens and layers on the GPU."""
-    ours, theirs = [], []
     names = ("prefill_tokens_per_s", "decode_tokens_per_s")
+    ours: list[dict[str, Any]] = []
+    theirs: dict[str, list[dict[str, Any]]] = {kind: [] for kind in _ATTENTION}
     for _ in range(n_rounds):
         one = asyncio.run(measure(path, settings, text, 1))
         ours.append(one)
-        sizes = Sizes(int(str(one["prompt_tokens"])), N_GENERATED, 1)
+        sizes = Sizes(one["prompt_tokens"], N_GENERATED, 1)
         n_threads = settings.n_threads or default_threads()
-        n_layers = int(str(one["n_gpu_layers"]))
-        read = llama_bench(program, path, n_layers, n_threads, sizes)
-        # It generates from nothing unless told how much was read before.
-        behind = ("-d", str(sizes.prompt))
-        said = llama_bench(program, path, n_layers, n_threads, sizes, *behind)
-        theirs.append({name: (said if "decode" in name else read)[name] for name in names})
-    return {
-        **ours[-1],
-        **{name: _median([float(str(one[name])) for one in ours]) for name in names},
-        "llama_bench": {name: _median([one[name] for one in theirs]) for name in names},
-        "of_llama_bench": {
+        for kind, options in _ATTENTION.items():
+            asked = (program, path, one["n_gpu_layers"], n_threads, sizes, *options)
+            # It generates from nothing unless told how much was read before.
+            read, said = llama_bench(*asked), llama_bench(*asked, "-d", str(sizes.prompt))
+            theirs[kind].append(
+                {name: (said if "decode" in name else read)[name] for name in names}
+            )
+    found: dict[str, object] = {**ours[-1], "rounds": n_rounds}
+    found |= {name: _median([one[name] for one in ours]) for name in names}
+    for kind, runs in theirs.items():
+        found[kind] = {name: _median([run[name] for run in runs]) for name in names}
+        found[f"of_{kind}"] = {
             name: round(
                 statistics.median(
-                    float(str(one[name])) / other[name]
-                    for one, other in zip(ours, theirs, strict=True)
+                    one[name] / run[name] for one, run in zip(ours, runs, strict=True)
                 ),
                 3,
             )
             for name in names
-        },
-        "rounds": n_rounds,
-    }
+        }
+    return found
 
 
-async def measure(
-    path: Path, settings: EngineSettings, text: str, n_rounds: int
-) -> dict[str, object]:
+_ATTENTION: dict[str, tuple[str, ...]] = {
+    "llama_bench": (),
+    "llama_bench_without_flash_attention": ("-fa", "0"),
+}
+
+
+async def measure(path: Path, settings: EngineSettings, text: str, n_rounds: int) -> dict[str, Any]:
     """Per round, read a prompt that shares nothing with the one before, and continue it."""
     engine = LlamaEngine(path, settings)
     info = await engine.info()
@@ -137,14 +147,28 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=EngineSettings.n_threads)
     parser.add_argument("--llama-bench", type=Path, help="llama.cpp's program, to compare with")
     parser.add_argument("--gpu-layers", type=int, default=EngineSettings.n_gpu_layers)
+    parser.add_argument(
+        "--measure", nargs="+", choices=("speed", "cancels", "edits", "load"), default=["speed"]
+    )
+    parser.add_argument("--edits", type=int, default=30)
+    parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--seconds", type=float, default=20, help="of load")
     wanted = parser.parse_args()
     settings = EngineSettings(n_threads=wanted.threads, n_gpu_layers=wanted.gpu_layers)
     text = Path(__file__).read_text("utf-8")
-    if wanted.llama_bench:
-        measured = compared(wanted.model, settings, text, wanted.rounds, wanted.llama_bench)
-    else:
-        measured = asyncio.run(measure(wanted.model, settings, text, wanted.rounds))
-    print(json.dumps(measured, indent=2))
+    path, measured = wanted.model, {}
+    load_average = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    if "speed" in wanted.measure and wanted.llama_bench:
+        measured["speed"] = compared(path, settings, text, wanted.rounds, wanted.llama_bench)
+    elif "speed" in wanted.measure:
+        measured["speed"] = asyncio.run(measure(path, settings, text, wanted.rounds))
+    if "cancels" in wanted.measure:
+        measured["cancels"] = asyncio.run(cancels(path, settings, 10 * wanted.rounds))
+    if "edits" in wanted.measure:
+        measured["edits"] = asyncio.run(edits(path, settings, wanted.edits))
+    if "load" in wanted.measure:
+        measured["load"] = asyncio.run(host_load(path, settings, wanted.clients, wanted.seconds))
+    print(json.dumps({"load_average": load_average, **measured}, indent=2))
 
 
 if __name__ == "__main__":
