@@ -26,6 +26,7 @@ from midfill.errors import EngineRefused
 from midfill.kept import Rules
 from midfill.languages import language
 from midfill.markdown import SafeMarkdown, code_span
+from midfill.settings import InstructSettings
 from midfill.speech import speech
 from midfill.subject import Subject
 from midfill.thoughts import Part
@@ -130,8 +131,14 @@ def facts(subject: Subject) -> str:
     return facts_markdown(found, heading, subject.diagnostics)
 
 
-async def explanation(subject: Subject, engine: Engine | None) -> AsyncGenerator[Told, None]:
+async def explanation(
+    subject: Subject,
+    engine: Engine | None,
+    max_thought: int = InstructSettings.max_tokens_thought,
+) -> AsyncGenerator[Told, None]:
     """The facts at once, then what the model says as it says it. Closing the generator stops the model.
+
+    It reasons for `max_thought` tokens at most.
 
     Raises:
         EngineError: the engine did not answer.
@@ -143,7 +150,7 @@ async def explanation(subject: Subject, engine: Engine | None) -> AsyncGenerator
         return
     prompt = await fitting_prompt(_tasks()["explain"], subject, engine, MAX_TOKENS_EXPLANATION)
     written, usage, cut_short, said = _Written(), Usage(), False, False
-    async with aclosing(speech(prompt, MAX_TOKENS_EXPLANATION, engine)) as heard:
+    async with aclosing(speech(prompt, MAX_TOKENS_EXPLANATION, engine, max_thought)) as heard:
         async for some in heard:
             usage, cut_short = some.usage, cut_short or some.cut_short
             for told in written.take(some.parts):
@@ -167,7 +174,12 @@ def _note(usage: Usage, *, cut_short: bool, said: bool) -> str:
     return " ".join(notes)
 
 
-async def proposal(task: Task, subject: Subject, engine: Engine) -> Proposal:
+async def proposal(
+    task: Task,
+    subject: Subject,
+    engine: Engine,
+    max_thought: int = InstructSettings.max_tokens_thought,
+) -> Proposal:
     """Ask for an edit or a file, verify it, ask once more if it will not do. Cancelling the task stops the model.
 
     Raises:
@@ -177,7 +189,7 @@ async def proposal(task: Task, subject: Subject, engine: Engine) -> Proposal:
     usages: list[Usage] = []
     verdict, talk = Verdict("", ""), list[Message]()
     for _ in range(_TRIES):
-        answer, usage = await _answer(task, subject, engine, talk)
+        answer, usage = await _answer(task, subject, engine, talk, max_thought)
         usages.append(usage)
         verdict = _verdict(task, subject, answer, usage)
         if not verdict.reason:
@@ -248,7 +260,7 @@ class _Written:
 
 
 async def _answer(
-    task: Task, subject: Subject, engine: Engine, talk: Sequence[Message]
+    task: Task, subject: Subject, engine: Engine, talk: Sequence[Message], max_thought: int
 ) -> tuple[str, Usage]:
     """What the model said, its reasoning aside, and what that cost."""
     n_tokens = len(await engine.tokenize(subject.text))
@@ -258,7 +270,7 @@ async def _answer(
     )
     prompt = await fitting_prompt(task, subject, engine, wanted, talk)
     parts, usage = list[Part](), Usage()
-    async with aclosing(speech(prompt, wanted, engine)) as heard:
+    async with aclosing(speech(prompt, wanted, engine, max_thought)) as heard:
         async for some in heard:
             parts += some.parts
             usage = some.usage

@@ -91,6 +91,8 @@ class InstructSettings:
     model: str = ""
     """Path of a GGUF file with a chat template, or the name of a model, for explanations and edits. Empty: what
     `midfill models use` has chosen, else none. The same file as `engine.model` is loaded once."""
+    max_tokens_thought: Annotated[int, Within(0, 100_000)] = 4096
+    """How many tokens a model that thinks may reason for. Then its reasoning is ended for it, and it answers."""
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,8 @@ from typing import NamedTuple
 
 from midfill.chat_formats import Tags, reasoning_tags, thinks, turn_end_ids
 from midfill.engine import Engine, ModelInfo, Sampling, Usage
+from midfill.settings import InstructSettings
 from midfill.thoughts import Part, Thoughts
-
-MAX_TOKENS_THOUGHT = 4096
-"""Room for the reasoning of a model that thinks. Then it is made to answer."""
 
 
 class Heard(NamedTuple):
@@ -26,7 +24,10 @@ class Heard(NamedTuple):
 
 
 async def speech(
-    prompt: Sequence[int], max_tokens: int, engine: Engine, max_thought: int = MAX_TOKENS_THOUGHT
+    prompt: Sequence[int],
+    max_tokens: int,
+    engine: Engine,
+    max_thought: int = InstructSettings.max_tokens_thought,
 ) -> AsyncGenerator[Heard, None]:
     """An answer of at most `max_tokens` after reasoning of at most `max_thought`, as it comes.
 

@@ -19,7 +19,7 @@ from midfill.errors import EngineError, MidfillError, ModelError
 from midfill.following import nothing_follows
 from midfill.formats import format_of, limits_of
 from midfill.notebook import Notebook
-from midfill.settings import EngineSettings, InstructSettings, Settings
+from midfill.settings import EngineSettings, Settings
 from midfill.syntax import Syntax, parse
 from midfill.text import Document, Edit, Encoding
 from midfill_server.folders import Folders, path_of
@@ -128,7 +128,7 @@ class Session:
     _closing: set[asyncio.Future[None]] = field(default_factory=set)
     _snoozed_until_s: float = 0.0
     _instruct: Engine | None = None
-    _instruct_is: tuple[EngineSettings, InstructSettings] | None = None
+    _instruct_is: tuple[EngineSettings, str] | None = None
     """What it was opened for."""
     _request_ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
@@ -190,7 +190,7 @@ class Session:
     def use(self, settings: Settings) -> None:
         """Let new settings hold. If they ask for another engine, whatever runs on the old one is answered empty."""
         before, self.settings = self.settings, settings
-        if (settings.engine, settings.instruct) == (before.engine, before.instruct):
+        if _engines_of(settings) == _engines_of(before):
             return
         self.trouble = self.model = self.no_instruct = ""
         self.scheduler.stop()
@@ -262,7 +262,7 @@ class Session:
     @property
     def instruct(self) -> Engine | None:
         """The engine that explains and edits, opened when it is first wanted; None where the settings name none."""
-        wanted = (self.settings.engine, self.settings.instruct)
+        wanted = _engines_of(self.settings)
         if self._instruct is not None and self._instruct_is != wanted:
             self.scheduler.meanwhile("closing", self._instruct.close())
             self._instruct = None
@@ -307,7 +307,7 @@ class Session:
         # An engine that was closed while it loaded is no trouble: the editor is leaving, or wants another.
         if not self.ended and settings.engine == self.settings.engine:
             self.model, self.notice, self.trouble = name, notice, trouble
-        if settings.instruct == self.settings.instruct:
+        if settings.instruct.model == self.settings.instruct.model:
             self.no_instruct = no_instruct
 
     async def warm_up_python(self) -> str:
@@ -373,3 +373,8 @@ async def _why_not_instruct(settings: Settings) -> str:
 def instruct_key(uri: str) -> str:
     """What the scheduler calls work on a document that is no completion."""
     return f"instruct {uri}"
+
+
+def _engines_of(settings: Settings) -> tuple[EngineSettings, str]:
+    """What engines are opened by: where it changes, others are needed."""
+    return settings.engine, settings.instruct.model

@@ -318,6 +318,20 @@ async def test_reasoning_is_told_apart_and_lands_in_no_edit(template: str) -> No
     assert made.reason == ""
 
 
+async def test_reasoning_is_ended_where_the_settings_say() -> None:
+    def answer(asked: Asked) -> str:
+        return "It sums." if asked.prefix.endswith("</think>\n\n") else "<think>" + "Hm, " * 400
+
+    template = "{{ messages[0].content }}{# <think> #}\n"
+    *_, done = [
+        part async for part in explanation(shelf(), FakeEngine(answer, chat_template=template), 30)
+    ]
+    assert done.markdown == "Its reasoning became too long and was ended."
+    engine = FakeEngine(answer, chat_template=template)
+    await proposal(tasks()["simplify"], shelf(), engine, 30)
+    assert 30 <= engine.usages[0].tokens_generated < 40
+
+
 async def test_facts_alone_are_labelled() -> None:
     facts, done = await told(shelf(), None)
     assert "not by a model" in facts.markdown

@@ -487,6 +487,8 @@ async def test_another_instruct_model_takes_the_place_of_the_first() -> None:
         return session.instruct
 
     assert current() is current() is first
+    session.use(Settings(instruct=InstructSettings("fake:1", max_tokens_thought=7)))
+    assert current() is first
     session.settings = Settings(instruct=InstructSettings(model="fake:2"))
     assert current() is second
     for _ in range(5):

@@ -219,8 +219,9 @@ async def _made(ls: MidfillServer, task: Task, subject: Subject) -> Proposal:
     """
     session, document, engine = ls.session, subject.document, ls.session.instruct
     assert engine is not None, "a task without a model is refused before"
+    max_thought = session.settings.instruct.max_tokens_thought
     made = await session.scheduler.latest(
-        instruct_key(document.uri), lambda: proposal(task, subject, engine)
+        instruct_key(document.uri), lambda: proposal(task, subject, engine, max_thought)
     )
     if made is None:
         raise MidfillError("A later request took the place of this one.")

@@ -95,12 +95,13 @@ async def _explained(
     if subject is None:
         raise MidfillError("There is no code here to explain; select some.")
     whole = ""
+    max_thought = session.settings.instruct.max_tokens_thought
 
     async def stream() -> str:
         nonlocal whole
         engine, trouble = _instruct(ls)
         note = ""
-        async with aclosing(explanation(subject, engine)) as parts:
+        async with aclosing(explanation(subject, engine, max_thought)) as parts:
             async for told in parts:
                 if told.kind in ("facts", "said"):
                     whole += told.markdown + ("\n" if told.kind == "facts" else "")
