@@ -36,6 +36,13 @@ def test_what_it_prints_for_a_person() -> None:
         "  context   768 tokens (its file names them (context_length))",
         "  licence   Apache-2.0 (its file names it (general.license))",
         "  memory    by tokens of context 768: 7.1 MiB (weights, cache in f16, buffers)",
+        "  about, in other quantizations        768",
+        "  Q4_0                             5.4 MiB",
+        "  Q4_K_M                           5.5 MiB",
+        "  Q5_K_M                           5.8 MiB",
+        "  Q6_K                             6.2 MiB",
+        "  Q8_0                             7.1 MiB",
+        "  F16                             10.9 MiB",
         "It can be set as engine.model.",
         "midfill-small has no chat template, so it cannot explain or edit; name an instruct model in "
         "instruct.model, such as Code Llama 7B or 13B Instruct.",
@@ -62,6 +69,10 @@ def test_what_it_prints_for_a_program(tmp_path: Path) -> None:
     # A cell: one layer, keys and values of 32 numbers in half precision; and the buffers grow with it.
     assert memory[4096] - memory[2048] >= 2048 * 2 * 32 * 2
     assert memory[2048] > told["weights_bytes"]
+    quantized = told["memory_bytes_quantized"]
+    assert list(quantized) == ["Q4_0", "Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0", "F16"]
+    assert quantized["Q4_0"]["4096"] < quantized["F16"]["4096"]
+    assert quantized["F16"]["4096"] - quantized["F16"]["2048"] == memory[4096] - memory[2048]
 
 
 @pytest.mark.parametrize(

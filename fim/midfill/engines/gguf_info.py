@@ -22,6 +22,7 @@ from midfill.engines.gguf_header import (
     read_header,
     texts_at,
 )
+from midfill.engines.quantized import weights_bytes
 from midfill.formats import control_pieces
 
 CONTEXTS = (2048, 4096, 8192, 16384, 32768, 65536, 131072)
@@ -42,6 +43,8 @@ class FileInfo:
     weights_bytes: int
     memory: Mapping[int, int]
     """Bytes in all by tokens of context, with a cache in half precision: weights, cache, buffers."""
+    quantized: Mapping[str, Mapping[int, int]]
+    """The same, counted for each common quantization."""
 
 
 def file_info(path: Path, listed: Listed | None = None, infill: Belief = "auto") -> FileInfo:
@@ -53,6 +56,8 @@ def file_info(path: Path, listed: Listed | None = None, infill: Belief = "auto")
     header = read_header(path)
     needs = Needs.of(str(path), header)
     model = model_of(path, header, infill)
+    contexts = _contexts(needs.n_ctx_train)
+    memory = {n_ctx: memory_bytes(needs, n_ctx) for n_ctx in contexts}
     return FileInfo(
         path=path,
         model=model,
@@ -63,8 +68,14 @@ def file_info(path: Path, listed: Listed | None = None, infill: Belief = "auto")
         quantization=_QUANTIZATIONS.get(_id(header, "general.file_type"), ""),
         n_layers=len(needs.layers),
         weights_bytes=needs.weights,
-        memory=MappingProxyType(
-            {n_ctx: memory_bytes(needs, n_ctx) for n_ctx in _contexts(needs.n_ctx_train)}
+        memory=MappingProxyType(memory),
+        quantized=MappingProxyType(
+            {
+                kind: MappingProxyType(
+                    {n_ctx: taken - needs.weights + weights for n_ctx, taken in memory.items()}
+                )
+                for kind, weights in weights_bytes(header).items()
+            }
         ),
     )
 

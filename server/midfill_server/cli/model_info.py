@@ -20,6 +20,8 @@ _ROLES = {
     "instruct": "instruct.model",
     "python": "engine.pythonModel",
 }
+_CONTEXTS = (4096, 16384)
+"""Tokens for which other quantizations are counted, and all that the model was trained with."""
 _GIB = 2**30
 
 
@@ -57,6 +59,10 @@ def report(found: FileInfo) -> dict[str, Any]:
         "abilities": {name: asdict(ability) for name, ability in _rows(found)},
         "refusals": list(able.refusals),
         "memory_bytes": {str(n_ctx): n_bytes for n_ctx, n_bytes in found.memory.items()},
+        "memory_bytes_quantized": {
+            kind: {str(n_ctx): n_bytes for n_ctx, n_bytes in memory.items()}
+            for kind, memory in found.quantized.items()
+        },
     }
 
 
@@ -71,9 +77,20 @@ def lines(found: FileInfo) -> Iterator[str]:
         yield f"  {name:<9} {what} ({ability.why})"
     memory = ", ".join(f"{n_ctx}: {_gib(taken)}" for n_ctx, taken in found.memory.items())
     yield f"  {'memory':<9} by tokens of context {memory} (weights, cache in f16, buffers)"
+    yield from _quantized(found)
     uses = [_ROLES[role] for role in found.abilities.roles]
     yield f"It can be set as {' and as '.join(uses)}." if uses else "Midfill has no use for it."
     yield from found.abilities.refusals
+
+
+def _quantized(found: FileInfo) -> Iterator[str]:
+    """A table of what the same model takes in other quantizations."""
+    contexts = [n for n in found.memory if n in _CONTEXTS or n == max(found.memory)]
+    if found.quantized:
+        heads = "".join(f"{n_ctx:>11}" for n_ctx in contexts)
+        yield f"  about, in other quantizations{heads}"
+    for kind, memory in found.quantized.items():
+        yield f"  {kind:<29}" + "".join(f"{_gib(memory[n_ctx]):>11}" for n_ctx in contexts)
 
 
 def _rows(found: FileInfo) -> list[tuple[str, Ability]]:
