@@ -131,8 +131,9 @@ def _fetched(source: Source, target: Path, tell: Progress, again: bool) -> Path:
     except ModelError:
         part.unlink()
         raise
-    part.replace(target)
+    # Noted first: a record without its file harms nobody, but a file that came without its checksum is never checked.
     record(target.parent, target.name, Record(sha256, size, source.origin))
+    part.replace(target)
     return target
 
 

@@ -7,26 +7,18 @@ import os
 import signal
 import socket
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 
+from faults.damages import DAMAGES
 from faults.window import MODEL, Window, eventually, running
 from midfill.engines.crashes import report_end
 from midfill.engines.state import HostFiles, HostState
 from midfill.index_store import index_path
 from midfill.settings import EngineSettings
 from midfill.version import __version__
-
-DAMAGES: dict[str, Callable[[bytes], bytes]] = {
-    "empty": lambda sound: b"",
-    "half": lambda sound: sound[: len(sound) // 2],
-    "garbage": lambda sound: bytes(range(256)) * 40,
-    "other": lambda sound: b'{"counts": {"a": Infinity}, "pid": "x", "stack": 1}',
-    "deep": lambda sound: b"[" * 100_000,
-}
 
 
 @pytest.fixture

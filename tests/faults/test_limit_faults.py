@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from faults.disk import full_disk
 from faults.window import Window, files_are_sound
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="sets limits of running processes")
@@ -31,28 +31,8 @@ def limited(window: Window, limit: int, soft: int) -> Iterator[None]:
         process.rlimit(limit, before)
 
 
-@contextmanager
-def full_disk(folder: Path) -> Iterator[None]:
-    """A file system without any room, until the context ends; skips, loudly, where none may be mounted."""
-    folder.mkdir(mode=0o700)
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m,mode=700", "midfill-test", str(folder)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("A FULL DISK IS NOT CHECKED: nothing may be mounted here")
-    try:
-        filler = folder / "filler.log"
-        with filler.open("wb", buffering=0) as file:
-            try:
-                while True:
-                    file.write(b"x" * 4096)
-            except OSError:
-                pass
-        yield
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
 def test_a_full_disk_is_one_message_and_recovers_with_room(state_dir: Path) -> None:
-    with full_disk(state_dir), Window(state_dir) as window:
+    with full_disk(state_dir) as disk, Window(state_dir) as window:
         window.begin(index={"enabled": True}, folders=(state_dir.parent.as_uri(),))
         assert window.completes() == ""
         assert window.completes() == ""
@@ -60,7 +40,7 @@ def test_a_full_disk_is_one_message_and_recovers_with_room(state_dir: Path) -> N
         assert len(said) == 1, said
         assert "is full" in said[0]
         assert window.status() == "error"
-        (state_dir / "filler.log").unlink()
+        disk.empty()
         window.recovers()
         assert window.status() == "ready"
         assert window.said() == []

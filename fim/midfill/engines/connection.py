@@ -56,10 +56,7 @@ class Connection:
         response = await self.request(method, path, body)
         if not response.is_success:
             raise self.refusal(response)
-        try:
-            answer = response.json()
-        except ValueError:
-            answer = None
+        answer = body_of(response)
         if not isinstance(answer, dict):
             raise self.stranger()
         return answer
@@ -128,7 +125,7 @@ class Connection:
 
     def refusal(self, response: httpx.Response) -> EngineError | ModelError:
         """The error that a response means."""
-        said = sentence(_json(response))
+        said = sentence(body_of(response))
         if error_type(response) == dialect.MODEL_ERROR and said:
             return ModelError(said)
         status = response.status_code
@@ -201,7 +198,7 @@ def error_type(response: httpx.Response) -> str:
     """The type that llama.cpp's servers name in a refusal; else an empty string."""
     try:
         return str(response.json()["error"]["type"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return ""
 
 
@@ -224,15 +221,16 @@ async def _events(response: httpx.Response) -> AsyncGenerator[dialect.Json, None
 def _object(data: bytes) -> dialect.Json:
     try:
         event = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         event = None
     return event if isinstance(event, dict) else {}
 
 
-def _json(response: httpx.Response) -> object:
+def body_of(response: httpx.Response) -> object:
+    """The JSON of a response; None where it is none, or is nested without end."""
     try:
         return response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

@@ -61,7 +61,7 @@ async def running_hosts(folder: Path) -> list[HostReport]:
 async def _report(state: HostState) -> HostReport | None:
     try:
         return await asyncio.wait_for(_asked(state), _ANSWER_S)
-    except (httpx.HTTPError, ValueError, KeyError, TypeError, asyncio.TimeoutError):
+    except (httpx.HTTPError, ValueError, KeyError, TypeError, RecursionError, asyncio.TimeoutError):
         return None
 
 

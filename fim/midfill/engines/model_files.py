@@ -116,7 +116,7 @@ def read_records(folder: Path) -> Records:
     """What is known of the files in a folder. What makes no sense there is passed over."""
     try:
         told = json.loads((folder / _RECORDS).read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return Records()
     files, chosen = (
         (told.get(key) for key in ("files", "chosen")) if isinstance(told, dict) else (0, 0)
@@ -183,5 +183,10 @@ def _write(folder: Path, records: Records) -> None:
     }
     # Not for this user alone, as the folder may be one that several people share.
     draft = folder / f".{_RECORDS}.{secrets.token_hex(4)}"
-    draft.write_text(json.dumps(told, indent=1) + "\n", "utf-8")
-    draft.replace(folder / _RECORDS)
+    try:
+        draft.write_text(json.dumps(told, indent=1) + "\n", "utf-8")
+        draft.replace(folder / _RECORDS)
+    finally:
+        # This one, where the disk is full, and those of processes that were killed: who writes has the lock.
+        for left in folder.glob(f".{_RECORDS}.{'[0-9a-f]' * 8}"):
+            left.unlink(missing_ok=True)

@@ -21,7 +21,7 @@ import httpx
 from midfill.engine import ModelInfo, Piece, Role, Sampling, Usage
 from midfill.engines import dialect
 from midfill.engines.access import Access
-from midfill.engines.connection import END_S, Connection, error_type, sentence
+from midfill.engines.connection import END_S, Connection, body_of, error_type, sentence
 from midfill.engines.state import proof
 from midfill.engines.vocabulary import TokenCache, find_control_ids, is_same_piece, markup_in
 from midfill.errors import EngineGone, EngineRefused
@@ -211,7 +211,8 @@ async def shows_token(client: httpx.AsyncClient, token: str) -> bool:
         httpx.HTTPError, ValueError, KeyError, TypeError: nothing answers, or not as a host does.
     """
     nonce = secrets.token_hex(16)
-    shown = (await client.get("/proof", params={"nonce": nonce})).json()["proof"]
+    told: Any = body_of(await client.get("/proof", params={"nonce": nonce}))
+    shown = told["proof"]
     return hmac.compare_digest(shown, proof(token, nonce))
 
 
@@ -237,5 +238,6 @@ def _stopped(piece: Piece, stops: frozenset[int]) -> Piece:
 
 def _progress(response: httpx.Response) -> float:
     """What our host tells besides; a `llama-server` does not."""
-    share = response.json().get("progress", 0.0)
+    told = body_of(response)
+    share = told.get("progress", 0.0) if isinstance(told, dict) else 0.0
     return min(max(float(share), 0.0), 1.0) if isinstance(share, (int, float)) else 0.0

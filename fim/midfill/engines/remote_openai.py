@@ -27,7 +27,7 @@ import httpx
 from midfill.engine import ModelInfo, Piece, Sampling, StopReason, Usage
 from midfill.engines import dialect
 from midfill.engines.access import Access
-from midfill.engines.connection import END_S, Connection, sentence
+from midfill.engines.connection import END_S, Connection, body_of, sentence
 from midfill.engines.remote_conversation import Reasoning, is_conversation, turns_of
 from midfill.engines.vocabulary import (
     TokenCache,
@@ -280,7 +280,8 @@ class OpenAIEngine:
     async def _extras_tokens(self, text: str) -> list[int] | None:
         body = {"model": self._served, "input": text}
         response = await self._http.request("POST", "/extras/tokenize", body)
-        return list(response.json()["tokens"]) if response.is_success else None
+        told = body_of(response) if response.is_success else None
+        return list(told["tokens"]) if isinstance(told, dict) and "tokens" in told else None
 
     async def _tokenized(self, text: str, *, add_special_tokens: bool) -> dialect.Json | None:
         """vLLM's answer for a text, or None from a server that has none."""
@@ -295,7 +296,9 @@ class OpenAIEngine:
             return None
         if not response.is_success:
             raise self._http.refusal(response)
-        answer: dialect.Json = response.json()
+        answer = body_of(response)
+        if not isinstance(answer, dict):
+            raise self._http.stranger()
         return answer
 
     async def _control_id(self, piece: str) -> int | None:

@@ -66,7 +66,7 @@ def read_tuned(path: Path) -> Tuned | None:
     """What was remembered; None if nothing was, or nothing that makes sense."""
     try:
         tuned = Tuned(**json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
     counts = (tuned.n_threads, tuned.n_threads_batch, tuned.n_batch)
     sound = all(type(count) is int and 0 < count <= 1024 for count in counts)

@@ -70,6 +70,7 @@ def test_the_folder_is_the_environments_or_the_users_cache(
         pytest.param(json.dumps({**vars(TUNED), "repack": "no"}), id="no yes or no"),
         pytest.param(json.dumps({**vars(TUNED), "more": 1}), id="something unknown"),
         pytest.param("\x00\xff", id="noise"),
+        pytest.param("[" * 100_000, id="deep"),
     ],
 )
 def test_nonsense_is_nothing(tmp_path: Path, text: str) -> None:
