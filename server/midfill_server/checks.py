@@ -27,6 +27,7 @@ from midfill.abilities import chat_refusal
 from midfill.engines.gguf_header import read_header
 from midfill.engines.gguf_info import read_model
 from midfill.engines.model_files import installed, located, models_folder
+from midfill.engines.spawning import BUILD_ANEW
 from midfill.engines.state import HostFiles, proof, state_folder
 from midfill.errors import ModelError
 from midfill.languages import grammar, languages
@@ -282,7 +283,10 @@ def llama_died(status: int | None, error: str) -> Finding:
             topic, "it uses an instruction that this processor has not", "problem", remedy
         )
     if "cannot be loaded" in error or "ModuleNotFoundError" in error:
-        remedy = "Install it with `pip install 'midfill[llama]'`, which needs a C++ compiler; or set engine.url."
+        remedy = (
+            "Install it with `pip install 'midfill[llama]'`, which needs a C++ compiler; if it is there, install the "
+            f"GPU's driver that it names, or llama.cpp anew with `{BUILD_ANEW}`. Or set engine.url."
+        )
         return Finding(topic, "it is not installed, or cannot be loaded", "problem", remedy, lines)
     remedy = "Build it anew: see docs/install.md."
     return Finding(topic, f"it ended with status {status}", "problem", remedy, lines)
@@ -355,7 +359,7 @@ def _host_answers(url: str, token: str) -> tuple[str, Mapping[str, Any] | None] 
     nonce = secrets.token_hex(16)
     headers = {"Authorization": f"Bearer {token}"}
     with (
-        suppress(httpx.HTTPError, ValueError, KeyError, TypeError),
+        suppress(httpx.HTTPError, ValueError, KeyError, TypeError, RecursionError),
         httpx.Client(base_url=url, timeout=_ANSWER_S, trust_env=False) as client,
     ):
         shown = client.get("/proof", params={"nonce": nonce}).json()["proof"]

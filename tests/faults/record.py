@@ -7,8 +7,14 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 FOLDER_VARIABLE = "MIDFILL_RELIABILITY_DIR"
 """Environment variable that names the folder for it; without, nothing is written."""
+
+LONG_RUN = pytest.mark.skipif(
+    FOLDER_VARIABLE not in os.environ, reason="`make reliability` looks at all stages and faults"
+)
 
 
 def record(name: str, found: dict[str, Any]) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
 from faults.proxy import Mode, Proxy
-from faults.record import FOLDER_VARIABLE
+from faults.record import LONG_RUN
 from faults.window import ANSWER, SOURCE, Window
 
 STAGES = {
@@ -28,10 +27,6 @@ FEW = {
     ("stream", "stall"),
 }
 """Those that every run of the tests looks at; `make reliability` looks at all."""
-
-LONG_RUN = pytest.mark.skipif(
-    FOLDER_VARIABLE not in os.environ, reason="`make reliability` looks at all stages and faults"
-)
 
 
 @pytest.mark.parametrize(

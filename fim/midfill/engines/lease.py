@@ -19,7 +19,7 @@ from midfill.engines.access import Access, open_client
 from midfill.engines.remote import RemoteEngine, shows_token
 from midfill.engines.spawning import log_since, log_size
 from midfill.engines.state import MAX_LINGER_S, HostFiles, HostState
-from midfill.errors import EngineGone
+from midfill.errors import EngineGone, MidfillError
 
 _ANSWER_S = 10.0
 """A host that listens but does not answer for so long is left alone, and another takes its place."""
@@ -43,6 +43,8 @@ class Lease:
         self.files = files
         self.state = state
         self.remote = RemoteEngine(state.url, Access(state.token), role=role)
+        self.useless: MidfillError | None = None
+        """Why the host is of no use any more, once that has been found out."""
         self._holding = holding
         self._log_bytes = log_size(files.log_path)
 

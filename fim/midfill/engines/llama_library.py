@@ -18,6 +18,7 @@ import threading
 from collections import deque
 from typing import Any
 
+from midfill.engines.spawning import BUILD_ANEW
 from midfill.errors import EngineError
 
 os.environ.setdefault("GGML_NO_BACKTRACE", "1")
@@ -26,10 +27,15 @@ try:
     import llama_cpp as lc
     from llama_cpp._ctypes_extensions import load_shared_library
     from llama_cpp._ggml import libggml, libggml_base_path
-except (ImportError, OSError, RuntimeError) as error:
+except ImportError as error:
     raise EngineError(
         f"llama.cpp cannot be loaded ({error}); install it with `pip install 'midfill[llama]'`, "
         "which needs a C++ compiler."
+    ) from error
+except (OSError, RuntimeError) as error:
+    raise EngineError(
+        f"llama.cpp cannot be loaded ({error}): a library of its own, or of a GPU's driver, is missing or damaged; "
+        f"install that driver, or llama.cpp anew with `{BUILD_ANEW}`."
     ) from error
 
 __all__ = ["ABORT_WHEN_TEXT", "lc", "library", "recent_errors"]

@@ -20,6 +20,12 @@ from midfill.settings import EngineSettings
 LARGEST_EXIT_STATUS = 255
 """Above are the codes with which Windows ends a process; on POSIX a signal gives a negative status."""
 
+BUILD_ANEW = "pip install --force-reinstall --no-cache-dir --no-deps llama-cpp-python"
+"""What mends a build of llama.cpp that is there and does not work; pip's cache would bring the same again."""
+
+_LOADS_LIBRARY = "_ctypes_extensions.py"
+"""llama-cpp-python's module that loads libraries: in the stack that a signal leaves while it does."""
+
 _TAIL_BYTES = 1 << 14
 _LOG_BYTES = 1 << 20
 """A log larger than this is begun anew."""
@@ -87,8 +93,13 @@ def log_since(path: Path, since: int) -> str:
     return ""
 
 
-def died_loading(model: str, files: HostFiles) -> ModelError:
-    """What to say where the process ended over the model's file."""
+def died_loading(model: str, files: HostFiles, said: str = "") -> ModelError:
+    """What to say where the process ended over the model's file; `said` is what it wrote to its log then."""
+    if _LOADS_LIBRARY in said:
+        return ModelError(
+            "Loading llama.cpp ended the process that runs models: a library of its own, or of a GPU's driver, is "
+            f"damaged; install that driver, or llama.cpp anew with `{BUILD_ANEW}`; the log is {files.log_path}."
+        )
     return ModelError(
         f"Loading {Path(model).name} ended the process that loads it: the file is probably damaged or "
         f"hostile, or the memory does not suffice; the log is {files.log_path}."

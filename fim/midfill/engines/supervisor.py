@@ -143,7 +143,9 @@ class HostEngine:
         except EngineGone as gone:
             if self._closed:
                 raise
-            error = died_loading(lease.model, lease.files)
+            if lease.useless is not None:  # Another request has heard why, and let it go.
+                raise lease.useless from gone
+            error = died_loading(lease.model, lease.files, lease.said())
             self._crashed(lease, error)
             raise error from gone
         except ModelError as error:
@@ -234,8 +236,9 @@ class HostEngine:
             process.kill()
             raise self._rest.begin(files, cannot_start(files, "it did not answer in time"))
         if status < 0 or status > LARGEST_EXIT_STATUS:
-            report_end(f"status {status}", log_since(files.log_path, log_bytes), files.folder)
-            raise self._rest.begin(files, died_loading(model, files))
+            said = log_since(files.log_path, log_bytes)
+            report_end(f"status {status}", said, files.folder)
+            raise self._rest.begin(files, died_loading(model, files, said))
         raise self._rest.begin(files, cannot_start(files, f"it ended with status {status}"))
 
     @contextlib.contextmanager
@@ -250,6 +253,7 @@ class HostEngine:
     def _crashed(self, lease: Lease, error: MidfillError) -> None:
         """Remember that the host is of no use any more; once for each host, whoever notices."""
         if lease is self._lease:
+            lease.useless = error
             if lease.lost or isinstance(error, EngineGone):
                 report_end("the host has ended", lease.said(), lease.files.folder)
             self._let_go()

@@ -483,6 +483,14 @@ async def test_a_model_that_is_refused(folder: Path) -> None:
         await until(lambda: not hosts(folder))
 
 
+async def test_all_who_wait_hear_why_a_model_is_refused(folder: Path) -> None:
+    settings = EngineSettings(model="fake:load=refuse&load_s=0.3")
+    async with opened(folder, settings) as engine:
+        heard = await asyncio.gather(*(engine.info() for _ in range(3)), return_exceptions=True)
+        assert {type(error) for error in heard} == {ModelError}
+        assert all("refuses to load" in str(error) for error in heard), heard
+
+
 async def test_a_host_that_cannot_start(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", str(folder / "no-python"))
     async with opened(folder, EngineSettings(model="fake:")) as engine:
