@@ -4,31 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 
 from faults.disk import full_disk
+from faults.limits import limited
 from faults.window import Window, files_are_sound
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="sets limits of running processes")
 
 DAYS_S = 40 * 86400
-
-
-@contextmanager
-def limited(window: Window, limit: int, soft: int) -> Iterator[None]:
-    """The server, and what it starts meanwhile, have no more of a resource than this."""
-    process = psutil.Process(window.process.pid)
-    before = process.rlimit(limit)
-    process.rlimit(limit, (soft, before[1]))
-    try:
-        yield
-    finally:
-        process.rlimit(limit, before)
 
 
 def test_a_full_disk_is_one_message_and_recovers_with_room(state_dir: Path) -> None:
@@ -49,7 +36,8 @@ def test_a_full_disk_is_one_message_and_recovers_with_room(state_dir: Path) -> N
 
 def test_files_that_may_not_grow_are_one_message(state_dir: Path) -> None:
     with Window(state_dir) as window:
-        with limited(window, psutil.RLIMIT_FSIZE, 0):
+        server = psutil.Process(window.process.pid)
+        with limited(server, psutil.RLIMIT_FSIZE, 0):
             window.begin()
             assert window.completes() == ""
             assert window.completes() == ""
@@ -63,8 +51,8 @@ def test_without_descriptors_nothing_comes_and_with_them_it_does(state_dir: Path
     with Window(state_dir) as window:
         window.begin()
         window.recovers()
-        n_open = psutil.Process(window.process.pid).num_fds()
-        with limited(window, psutil.RLIMIT_NOFILE, n_open - 2):
+        server = psutil.Process(window.process.pid)
+        with limited(server, psutil.RLIMIT_NOFILE, server.num_fds() - 2):
             window.host().kill()
             assert window.completes() == ""
             assert window.completes() == ""
@@ -77,8 +65,8 @@ def test_without_memory_a_request_is_answered_and_the_session_goes_on(state_dir:
     with Window(state_dir) as window:
         window.begin()
         window.recovers()
-        n_bytes = psutil.Process(window.process.pid).memory_info().vms
-        with limited(window, psutil.RLIMIT_AS, n_bytes + (48 << 20)):
+        server = psutil.Process(window.process.pid)
+        with limited(server, psutil.RLIMIT_AS, server.memory_info().vms + (48 << 20)):
             assert window.completes("x = 1\n" * 4_000_000) == ""
         window.recovers()
         window.leaves_well()

@@ -11,6 +11,7 @@ from midfill.engines.crashes import note
 from midfill.engines.host_http import Loading, Unloadable, place
 from midfill.engines.host_meter import Meter
 from midfill.engines.resident import Resident
+from midfill.engines.shortage import is_about_memory, too_little_memory
 from midfill.engines.stops import Stops, stopped
 from midfill.errors import EngineRefused, MidfillError
 
@@ -70,7 +71,7 @@ class Models:
         try:
             self._first.result()
         except Exception as error:
-            raise _unloadable(error) from None
+            raise _unloadable(self.residents["completion"].path, error) from None
 
     async def ready(self, resident: Resident) -> ModelInfo:
         """The model of an engine. One that is loaded on demand is waited for, as llama-server's router does.
@@ -83,7 +84,7 @@ class Models:
         try:
             return await resident.info()
         except Exception as error:
-            raise _unloadable(error) from None
+            raise _unloadable(resident.path, error) from None
 
     def generate(
         self,
@@ -99,9 +100,11 @@ class Models:
         return self.meter.watched(resident.path, len(prompt), pieces)
 
 
-def _unloadable(error: Exception) -> Unloadable:
+def _unloadable(path: str, error: Exception) -> Unloadable:
     if isinstance(error, MidfillError):
         return Unloadable(str(error))
+    if is_about_memory(repr(error)):
+        return Unloadable(too_little_memory(path))
     note(error)
     _log.error("Loading failed: %s", place(error))
     return Unloadable(f"The engine failed to start ({type(error).__name__}).")

@@ -18,6 +18,7 @@ import threading
 from collections import deque
 from typing import Any
 
+from midfill.engines.shortage import is_about_memory
 from midfill.engines.spawning import BUILD_ANEW
 from midfill.errors import EngineError
 
@@ -32,7 +33,11 @@ except ImportError as error:
         f"llama.cpp cannot be loaded ({error}); install it with `pip install 'midfill[llama]'`, "
         "which needs a C++ compiler."
     ) from error
-except (OSError, RuntimeError) as error:
+except (OSError, RuntimeError, MemoryError) as error:
+    if is_about_memory(repr(error)):
+        raise EngineError(
+            "There is too little memory to load llama.cpp; close what is not needed."
+        ) from error
     raise EngineError(
         f"llama.cpp cannot be loaded ({error}): a library of its own, or of a GPU's driver, is missing or damaged; "
         f"install that driver, or llama.cpp anew with `{BUILD_ANEW}`."

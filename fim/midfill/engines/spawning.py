@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from midfill.engines.shortage import is_about_memory, too_little_memory
 from midfill.engines.state import HostFiles
 from midfill.errors import EngineError, ModelError
 from midfill.settings import EngineSettings
@@ -95,6 +96,8 @@ def log_since(path: Path, since: int) -> str:
 
 def died_loading(model: str, files: HostFiles, said: str = "") -> ModelError:
     """What to say where the process ended over the model's file; `said` is what it wrote to its log then."""
+    if is_about_memory(said):
+        return ModelError(too_little_memory(model))
     if _LOADS_LIBRARY in said:
         return ModelError(
             "Loading llama.cpp ended the process that runs models: a library of its own, or of a GPU's driver, is "
@@ -106,8 +109,10 @@ def died_loading(model: str, files: HostFiles, said: str = "") -> ModelError:
     )
 
 
-def cannot_start(files: HostFiles, how: str) -> EngineError:
-    """What to say where there is no process."""
+def cannot_start(model: str, files: HostFiles, how: str, said: str = "") -> EngineError:
+    """What to say where there is no process; `said` is what it wrote to its log."""
+    if is_about_memory(said):
+        return EngineError(too_little_memory(model))
     with contextlib.suppress(OSError):
         if shutil.disk_usage(files.folder).free < _ROOM_BYTES:
             return EngineError(

@@ -216,7 +216,7 @@ class HostEngine:
             sweep(files.folder)
             process = spawn(model, instruct, files, self._settings, token, self._grace_s)
         except OSError as error:
-            raise self._rest.begin(files, cannot_start(files, str(error))) from error
+            raise self._rest.begin(files, cannot_start(model, files, str(error))) from error
         began = time.monotonic()
         named = False
         try:
@@ -234,12 +234,13 @@ class HostEngine:
         status = process.poll()
         if status is None:
             process.kill()
-            raise self._rest.begin(files, cannot_start(files, "it did not answer in time"))
+            raise self._rest.begin(files, cannot_start(model, files, "it did not answer in time"))
+        said = log_since(files.log_path, log_bytes)
         if status < 0 or status > LARGEST_EXIT_STATUS:
-            said = log_since(files.log_path, log_bytes)
             report_end(f"status {status}", said, files.folder)
             raise self._rest.begin(files, died_loading(model, files, said))
-        raise self._rest.begin(files, cannot_start(files, f"it ended with status {status}"))
+        how = f"it ended with status {status}"
+        raise self._rest.begin(files, cannot_start(model, files, how, said))
 
     @contextlib.contextmanager
     def _watching(self, lease: Lease) -> Iterator[None]:

@@ -354,6 +354,11 @@ async def test_loading() -> None:
     [
         pytest.param(ModelError("The file is damaged."), "The file is damaged.", id="foreseen"),
         pytest.param(ValueError("SECRET"), "The engine failed to start (ValueError).", id="not"),
+        pytest.param(
+            RuntimeError("can't start new thread"),
+            "There is too little memory to run model.gguf; close what is not needed, or take a smaller model.",
+            id="memory",
+        ),
     ],
 )
 async def test_a_model_that_cannot_be_loaded(error: Exception, sentence: str) -> None:
