@@ -53,6 +53,8 @@ def measure(folder: Path, minutes: float) -> None:
     environ = {**os.environ, FOLDER_VARIABLE: str(folder)}
     tests = ["-m", "pytest", "-q", "tests/faults", f"--junitxml={folder / 'faults.xml'}"]
     subprocess.run([sys.executable, *tests], cwd=ROOT, env=environ, check=False)
+    injection = ["-m", "pytest", "-q", "tests/server/test_injection.py"]
+    subprocess.run([sys.executable, *injection], cwd=ROOT, env=environ, check=False)
     for kind in SOAKS:
         seconds = 60 * minutes if kind == "editing" else 60
         command = ["-m", "bench.soak", kind, "--seconds", str(seconds)]
@@ -62,7 +64,7 @@ def measure(folder: Path, minutes: float) -> None:
 
 def gathered(folder: Path) -> dict[str, Any]:
     """What was measured into a folder."""
-    names = ("privacy", *(f"soak-{kind}" for kind in SOAKS))
+    names = ("privacy", "injection", *(f"soak-{kind}" for kind in SOAKS))
     paths = {name: folder / f"{name}.json" for name in names}
     found = {
         name: json.loads(path.read_text("utf-8")) for name, path in paths.items() if path.exists()
@@ -106,12 +108,27 @@ def _rows(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if privacy := found.get("privacy"):
         yield (
             "secrets planted / found elsewhere",
-            f"{len(privacy['planted'])} / {len(privacy['found'])}",
+            (
+                f"{len(privacy['planted'])} / {len(privacy['found'])} in {privacy['files_read']} files, answers "
+                "and logs, of which "
+                + ", ".join(
+                    name for name in privacy.get("searched", ()) if name.startswith(("the", "`"))
+                )
+            ),
         )
         yield "packets to other addresses", str(len(privacy["packets_out"]))
         yield (
             "works without a network",
             ", ".join(name for name, ok in privacy["worked"].items() if ok),
+        )
+    if injection := found.get("injection"):
+        tried, through = map(sum, zip(*injection["places"].values(), strict=True))
+        yield (
+            "hostile texts × places",
+            (
+                f"{injection['texts']} texts that order, hide or act, in {len(injection['places'])} places: "
+                f"{tried:,} tried, {through} came through"
+            ),
         )
     if load := found.get("soak-load"):
         yield (

@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import secrets
+import signal
 import socket
 import struct
 import subprocess
@@ -20,8 +21,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from http_servers import FakeOpenAI, serving
+from hub_server import hub
 from lsp_client import LspClient
+from midfill.engines.crashes import crashes
+from midfill.engines.state import HostFiles
+from midfill_models import embedded_model
 
 PATIENCE_S = 60.0
 N_PROMPTS = 8
@@ -29,7 +36,10 @@ ETH_ALL, ETH_IPV4, ETH_IPV6 = 3, 0x0800, 0x86DD
 CONTROL = ("192.0.2.1", 9)
 """An address of documentation (RFC 5737): a packet to it is sent to see that packets are seen."""
 
-SOURCE = "import os\n\n\ndef join(first, second):\n    return os.path."
+IN_HAND = "in_hand"
+"""The place of a secret that stands where somebody types: an engine sees it, and no one else."""
+MAY_HOLD = {"visible": ("what the engine was sent", ".sqlite"), IN_HAND: (".sqlite",)}
+"""Where secrets may be that stand in files that are read: in prompts, and in the index."""
 
 
 class Packets:
@@ -58,6 +68,11 @@ class Planted:
 
     def __init__(self) -> None:
         self.by_place: dict[str, str] = {}
+
+    def source(self) -> str:
+        """What somebody types, up to where a text is wanted."""
+        secret = self.by_place.setdefault(IN_HAND, f"canary{secrets.token_hex(8)}")
+        return f"import os\n\n\ndef join({secret}, second):\n    return os.path."
 
     def code(self, place: str) -> str:
         """A module that defines what the open file uses, and holds a secret."""
@@ -99,33 +114,88 @@ def work_folder(folder: Path, planted: Planted) -> dict[str, Path]:
     return {"main": main, **places}
 
 
-def with_own_host(folder: Path) -> dict[str, bool]:
-    """The embedded model and the shell's commands: what works."""
+def with_own_host(folder: Path, planted: Planted, texts: dict[str, bytes]) -> dict[str, bool]:
+    """The embedded model and the shell's commands: what works. `texts` gets all that is told besides answers."""
     worked: dict[str, bool] = {}
-    with LspClient(state_dir=folder / "state") as client:
+    state_dir, source = folder / "state", planted.source()
+    line, column = source.count("\n"), len(source.rpartition("\n")[2])
+    file = folder / "project" / "shell.py"
+    file.write_text(source, "utf-8")
+    with LspClient("--log-level", "debug", state_dir=state_dir) as client:
         client.initialize(options={"engine": {"hostLingerS": 0, "tune": False}})
-        client.open(SOURCE)
-        line, column = SOURCE.count("\n"), len(SOURCE.rpartition("\n")[2])
+        client.open(source)
         worked["completion"] = any(client.ghost(line, column) for _ in range(20))
+        files = next(iter(HostFiles.all_in(state_dir)))
+        host = files.read()
+        assert host is not None
+        headers = {"Authorization": f"Bearer {host.token}"}
+        for path in ("metrics", "slots", "props", "v1/models"):
+            answer = httpx.get(f"{host.url}/{path}", headers=headers, trust_env=False)
+            worked[path] = answer.is_success
+            texts[f"the host's /{path}"] = answer.content
+        os.kill(
+            host.pid, signal.SIGABRT
+        )  # It leaves its stack in its log, of which a report is made.
+        worked["another host"] = any(client.ghost(line, column) for _ in range(20))
         worked["leaving"] = client.close() == 0
-    file = folder / "shell.py"
-    file.write_text(SOURCE, "utf-8")
-    for name, arguments in {
-        "doctor": ["doctor", "--json"],
-        "index": ["index", str(folder / "project")],
-        "prompt": ["prompt", f"{file}:5:20"],
-        "explain": ["explain", f"{file}:4"],
-        "stats": ["stats"],
-    }.items():
-        done = subprocess.run(
-            [sys.executable, "-m", "midfill_server", *arguments],
-            capture_output=True,
-            check=False,
-            timeout=120,
-            cwd=folder,
-        )
-        worked[name] = bool(done.stdout) and b"Traceback" not in done.stderr
+        texts["the log, with an engine of one's own"] = client.stderr
+        texts["notices, with an engine of one's own"] = _told(client)
+    served = str(Path(__file__).with_name("served.py"))
+    environment = {"MIDFILL_DEFECT": "1"}
+    program = (served, "--log-level", "debug")
+    with LspClient(state_dir=state_dir, env=environment, program=program) as client:
+        client.initialize(options={"engine": {"model": "fake:", "hostLingerS": 0}})
+        client.open(source)
+        worked["a defect"] = client.ghost(line, column) == ""
+        client.close()
+        texts["the log, after a defect"] = client.stderr
+        texts["notices, after a defect"] = _told(client)
+    worked["crash reports"] = {crash.process for crash in crashes(state_dir)} == {"server", "host"}
+    model, key = "someone/Model-GGUF:m.gguf", planted.by_place.setdefault("key_of_hub", "hf_canary")
+    with hub() as server:
+        server.put("someone/Model-GGUF/m.gguf", Path(embedded_model()).read_bytes())
+        server.key = key
+        for name, arguments in {
+            "doctor": ["doctor", "--json"],
+            "doctor report": ["doctor", "--report"],
+            "index": ["index", str(folder / "project")],
+            "prompt": ["prompt", f"{file}:5:20"],
+            "explain": ["explain", f"{file}:4"],
+            "stats": ["stats"],
+            "models pull": ["models", "pull", model],
+            "models list": ["models", "list", "--json"],
+        }.items():
+            done = subprocess.run(
+                [sys.executable, "-m", "midfill_server", *arguments],
+                capture_output=True,
+                check=False,
+                timeout=120,
+                cwd=folder,
+                env={
+                    **os.environ,
+                    "MIDFILL_STATE_DIR": str(state_dir),
+                    "HF_ENDPOINT": server.url,
+                    "HF_TOKEN": key,
+                },
+            )
+            worked[name] = bool(done.stdout) and b"Traceback" not in done.stderr
+            if name in ("prompt", "explain"):
+                # These two are there to show somebody's own code to them.
+                worked[name] = worked[name] and planted.by_place[IN_HAND].encode() in done.stdout
+                texts[f"errors of `{name}`"] = done.stderr
+            else:
+                texts[f"`{name}`"] = done.stdout + done.stderr
+    worked["the crashes in the report"] = texts["`doctor report`"].count(b"**crash of the") >= 2
+    # The key is for the hub; where it sends on to, nobody is shown it.
+    asked = [request for request in server.requests if request.path.startswith("/cdn/")]
+    worked["models pull"] = bool(asked) and worked["models pull"]
+    texts["what the hub's other host was asked"] = repr(asked).encode()
+    texts["what the hub was asked"] = repr(server.requests).replace(key, "").encode()
     return worked
+
+
+def _told(client: LspClient) -> bytes:
+    return json.dumps(list(client.notifications.queue)).encode()
 
 
 def with_an_engine(
@@ -173,8 +243,7 @@ def with_an_engine(
         for place in ("dotenv", "key", "midfillignored"):
             client.ghost(1, 4, uri=paths[place].as_uri())
         client.close()
-        said = json.dumps(list(client.notifications.queue)).encode()
-    return said + client.stderr
+    return _told(client) + client.stderr
 
 
 def found_in(folder: Path, planted: Planted, skipped: Path, texts: dict[str, bytes]) -> list[str]:
@@ -187,7 +256,7 @@ def found_in(folder: Path, planted: Planted, skipped: Path, texts: dict[str, byt
         f"{place} in {name}"
         for name, text in texts.items()
         for place, secret in planted.by_place.items()
-        if secret.encode() in text and place != "visible"
+        if secret.encode() in text and not any(end in name for end in MAY_HOLD.get(place, ()))
     ]
 
 
@@ -202,7 +271,8 @@ async def main(folder: Path) -> dict[str, Any]:
     def sent() -> bytes:
         return json.dumps(engine.bodies).encode()
 
-    worked = await asyncio.to_thread(with_own_host, folder)
+    texts: dict[str, bytes] = {}
+    worked = await asyncio.to_thread(with_own_host, folder, planted, texts)
     async with serving(engine.app()) as url:
         said = await asyncio.to_thread(
             with_an_engine,
@@ -211,12 +281,13 @@ async def main(folder: Path) -> dict[str, Any]:
             paths,
             lambda: planted.by_place["visible"].encode() in sent(),
         )
-    texts = {"what the engine was sent": sent(), "what was logged and shown": said}
+    texts |= {"what the engine was sent": sent(), "what was logged and shown": said}
     return {
         "worked": worked,
         "control_seen": packets.outside.count(CONTROL[0]),
         "packets_out": [to for to in packets.outside if to != CONTROL[0]],
         "planted": sorted(planted.by_place.keys() - {"visible"}),
+        "searched": sorted(texts),
         "visible_was_sent": planted.by_place["visible"].encode() in sent(),
         "prompts": len(engine.bodies),
         "found": found_in(folder, planted, paths["main"].parent, texts),

@@ -11,12 +11,15 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from markdown_it import MarkdownIt
 
 from carets import context_of
+from faults.record import record
 from midfill.caret import Extent
 from midfill.chat import Message, rendered
 from midfill.context import CompletionContext
@@ -44,7 +47,26 @@ ALL = [
     for kind, texts in CORPUS.items()
     for idx, text in enumerate(texts)
 ]
+TRIED: dict[str, list[int]] = {}
+"""By place: how many of the texts were put there, and how many of them came through."""
 _RENDERER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def counted() -> Iterator[None]:
+    """Tell `make reliability`."""
+    yield
+    record("injection", {"texts": len(ALL), "places": TRIED})
+
+
+@contextmanager
+def at(place: str) -> Iterator[None]:
+    """Count a text that is tried at a place, and whether what must hold of it holds."""
+    counts = TRIED.setdefault(place, [0, 0])
+    counts[0] += 1
+    counts[1] += 1
+    yield
+    counts[1] -= 1
 
 
 def acting(markdown: str) -> set[str]:
@@ -82,10 +104,11 @@ async def test_a_prompt_has_the_control_tokens_of_its_order_and_no_more(
     for layout in layouts:
         budget = Budget(4000, 4000, 4000)
         prompt = await render(context, prompt_format, engine.tokenize, budget, layout)
-        control = [token for token in prompt.ids if token in CONTROL_IDS.values()]
-        assert len(control) == len(set(control)) == 3
-        said = await engine.detokenize([token for token in prompt.ids if token < 256])
-        assert where == "path" or text.replace("\r\n", "\n").replace("\r", "\n") in said
+        with at(f"a prompt, {where}, {layout}"):
+            control = [token for token in prompt.ids if token in CONTROL_IDS.values()]
+            assert len(control) == len(set(control)) == 3
+            said = await engine.detokenize([token for token in prompt.ids if token < 256])
+            assert where == "path" or text.replace("\r\n", "\n").replace("\r", "\n") in said
 
 
 @pytest.mark.parametrize("text", ALL)
@@ -95,45 +118,60 @@ def test_what_a_user_says_to_an_instruct_model_is_one_turn(text: str) -> None:
     model = ModelInfo(
         name="m", n_ctx=100, bos_id=None, end_ids=(2,), control_ids=control, chat_template=template
     )
-    pieces = rendered(model, [Message("user", text)])
-    assert [piece for piece in pieces if isinstance(piece, int)] == [3, 4]
-    assert "".join(piece for piece in pieces if isinstance(piece, str)) == text
+    with at("a turn of a conversation"):
+        pieces = rendered(model, [Message("user", text)])
+        assert [piece for piece in pieces if isinstance(piece, int)] == [3, 4]
+        assert "".join(piece for piece in pieces if isinstance(piece, str)) == text
 
 
 @pytest.mark.parametrize("text", ALL)
 @pytest.mark.parametrize("extent", ["line", "block"])
 def test_what_is_shown_hides_nothing(text: str, extent: Extent) -> None:
     context = context_of("def f():\n    x = ", "\n", extent, "python")
-    shown = filtered(f"1  # {text}\n", context)
-    assert not HIDDEN.search(shown)
-    assert shown == "" or f"1  # {text}\n".startswith(shown)
+    with at(f"a completion, {extent}"):
+        shown = filtered(f"1  # {text}\n", context)
+        assert not HIDDEN.search(shown)
+        assert shown == "" or f"1  # {text}\n".startswith(shown)
+
+
+AROUND = {
+    "as a text": "{}",
+    "in code": "It does `{}` so.",
+    "in a block": "```\n{}\n```\n",
+    "in a table": "| a | {} |\n|---|---|\n",
+    "in a list": "> - {}",
+}
 
 
 @pytest.mark.parametrize("text", ALL)
 def test_an_explanation_does_not_act(text: str) -> None:
-    for around in ("{}", "It does `{}` so.", "```\n{}\n```\n", "| a | {} |\n|---|---|\n", "> - {}"):
-        safe = sanitised(around.format(text))
-        assert acting(safe) == set()
-        assert set(HIDDEN.findall(safe)) <= {"�"}
-    assert acting(code_span(text)) == set()
+    for name, around in AROUND.items():
+        with at(f"an explanation, {name}"):
+            safe = sanitised(around.format(text))
+            assert acting(safe) == set()
+            assert set(HIDDEN.findall(safe)) <= {"�"}
+    with at("an explanation, a name in it"):
+        assert acting(code_span(text)) == set()
 
 
 @pytest.mark.parametrize("text", ALL)
 def test_a_message_that_quotes_it_is_one_plain_line(text: str) -> None:
-    for line in (plain(text), quoted(text)):
-        assert set(HIDDEN.findall(line)) <= {"�"}
-        assert "\n" not in line
-        # What editors make a link of in a notice.
-        assert "](" not in line
+    for name, line in (("plain", plain(text)), ("quoted", quoted(text))):
+        with at(f"a message, {name}"):
+            assert set(HIDDEN.findall(line)) <= {"�"}
+            assert "\n" not in line
+            # What editors make a link of in a notice.
+            assert "](" not in line
 
 
 @pytest.mark.parametrize("text", ALL)
 def test_what_the_editor_is_told_of_a_model(text: str) -> None:
     session = Session(lambda settings, role: FakeEngine())
     session.model, session.trouble = text, str(EngineError(text))
-    status = status_of(session)
-    assert plain(status.model) == status.model
-    assert plain(status.message) == status.message
+    with at("the status"):
+        status = status_of(session)
+        assert plain(status.model) == status.model
+        assert plain(status.message) == status.message
 
 
 def run(tmp_path: Path, *arguments: str) -> tuple[str, str]:
@@ -169,7 +207,10 @@ def test_what_the_commands_print(tmp_path: Path) -> None:
     ):
         out, error = run(tmp_path, *arguments)
         assert out or error, arguments
-        # A newline is what separates what is printed.
-        assert set(HIDDEN.findall(error)) <= {"�"}, (arguments, error)
-        if arguments[0] != "document":  # The difference is exact where no terminal is.
-            assert set(HIDDEN.findall(out)) <= {"�"}, (arguments, out)
+        for text in (text for texts in CORPUS.values() for text in texts):
+            with at(f"what `midfill {arguments[0]}` prints"):
+                # A newline is what separates what is printed.
+                assert set(HIDDEN.findall(error)) <= {"�"}, (arguments, error)
+                # A difference is exact where no terminal is.
+                hidden = set() if arguments[0] == "document" else set(HIDDEN.findall(out))
+                assert hidden <= {"�"}, (arguments, text, out)
