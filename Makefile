@@ -29,7 +29,7 @@ test-offload: setup ## Run the tests that need a GPU, on Mesa's software device 
 test-training: ## Test the training scripts and train a tiny model (fetches PyTorch; needs Python 3.11)
 	PYTHONPATH=fim:server:models "$$($(PYTHON) models/training/make_model.py --prepare)" -m pytest tests/models
 
-fuzz: setup ## Fuzz for SECONDS (600): with Atheris where there is a wheel of it, at random elsewhere
+fuzz: setup ## Fuzz for SECONDS (600; the long run has 3600): with Atheris where there is a wheel of it, else at random
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install -q 'atheris==3.0.0' \
 	  || echo "There is no Atheris for this Python: inputs are drawn at random."
 	$(BIN)/python tools/fuzzing.py --seconds $(or $(SECONDS),600)

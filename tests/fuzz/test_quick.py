@@ -12,9 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fuzz import test_documents, test_model_files, test_settings, test_shown, test_stream
+from fuzz import (
+    test_documents,
+    test_model_files,
+    test_orders,
+    test_settings,
+    test_shown,
+    test_stream,
+)
 from fuzz.values import ODD
 from midfill.text import Edit, Position
+from server import test_interleavings
 
 T = TypeVar("T")
 
@@ -107,6 +115,22 @@ _CODE = (
     ),
     *("*", "+", "/", "_", "-", "é", "A" * 16, "(", ","),
 )
+_VALUES: tuple[Any, ...] = (
+    *(None, True, False, 0, 1, -1, 7, 0.5, -0.0, 1e308, 10**400, 2**63, float("nan"), float("inf")),
+    *(
+        "",
+        "x",
+        "\ud800",
+        "always",
+        "fake:",
+        "http://[",
+        "/dev/zero",
+        "../..",
+        "a" * 5000,
+        "\x1b]0;x",
+    ),
+    *([], [1], ["!", "[z-a]", "\\"], ["*a*a*a*a*b"], [[]], {}, {"x": {}}, {"enabled": "yes"}),
+)
 _PATTERN = ("*", "**", "?", "[", "]", "!", "-", "a", "b", "/", "\\", ".", " ", "#", "é", "\x00")
 
 
@@ -133,6 +157,11 @@ class _Feed:
     def some(self, choices: Sequence[T], most: int) -> list[T]:
         return [self.one(choices) for _ in range(self.number() % (most + 1))]
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether only zeros are left."""
+        return self._at >= len(self._data)
+
     def rest(self, choices: Sequence[T]) -> list[T]:
         return [self.one(choices) for _ in range(len(self._data) - self._at)]
 
@@ -142,7 +171,7 @@ def frames(data: bytes) -> None:
     feed = _Feed(data)
     size = 1 + feed.number() % 40
     check = _check(test_stream.test_a_message_is_found_again)
-    check(b"".join(feed.rest(_FRAMES)), size)
+    check(b"".join(feed.some(_FRAMES, 60)), size)
 
 
 def raw_frames(data: bytes) -> None:
@@ -192,9 +221,120 @@ def headers(data: bytes) -> None:
     test_model_files.read(b"GGUF\x03\0\0\0" + data, n_more=64)
 
 
-@pytest.mark.parametrize(
-    "target", [frames, raw_frames, edits, masking, markdown, patterns, headers]
+def settings_of_any_shape(data: bytes) -> None:
+    """What an editor and a project say."""
+    feed = _Feed(data)
+    told = [_changed(feed, test_settings.whole()) for _ in range(2)]
+    _check(test_settings.test_settings_of_any_shape)(*told)
+
+
+def cache(data: bytes) -> None:
+    """Steps of `CacheOrders`."""
+    feed = _Feed(data)
+    machine = test_orders.CacheOrders()
+    machine.begin(before=_word(feed, "ab\n)é"), after=_word(feed, "ab\n)é"))
+    while not feed.is_empty:
+        step = feed.number() % 9
+        if step == 0:
+            machine.say(
+                said=_word(feed, "ab\n)é"),
+                extent=feed.one(("line", "block")),
+                reason=feed.one(("eot", "line", "block")),
+                variant=feed.one("xy"),
+            )
+        elif step in (1, 2):
+            machine.type(keys=feed.one("ab\n)é "))
+        elif step == 3 and machine.put:
+            machine.follow(n=feed.number() % 9)
+        elif step == 4:
+            machine.delete(n=1 + feed.number() % 3)
+        elif step == 5:
+            machine.behind(text=feed.one((")", "b", "]}", "\n")), puts=bool(feed.number() % 2))
+        elif step == 6:
+            machine.wait(seconds=feed.one((1.0, 30.0, 60.0)))
+        elif step == 7 and feed.number() % 4 == 0:
+            machine.forget()
+        else:
+            machine.ask(variant=feed.one("xyz"))
+        machine.small()
+
+
+def scheduler(data: bytes) -> None:
+    """Steps of `SchedulerOrders`."""
+    feed = _Feed(data)
+    machine = test_orders.SchedulerOrders()
+    try:
+        while not feed.is_empty:
+            step, idx = feed.number() % 9, feed.number()
+            if step in (0, 1):
+                machine.ask(idx=idx % 2, rest=feed.one((0.0, 0.02, 0.5)))
+            elif step in (2, 3):
+                machine.edit(idx=idx % 2, keys=feed.one(("a", "b", "ab", "c", "")))
+            elif step == 4 and machine.requests:
+                machine.cancel(n=idx % 4)
+            elif step == 5:
+                machine.ahead(idx=idx % 2)
+            elif step == 6:
+                machine.supersede(idx=idx % 3)
+            else:
+                machine.wait(seconds=feed.one((0.0, 0.01, 0.05, 0.3, 2.0)))
+            machine.one_at_a_time()
+    finally:
+        machine.teardown()
+
+
+def interleavings(data: bytes) -> None:
+    """An editor's session."""
+    feed = _Feed(data)
+    names = (*test_interleavings.LIKELY, *test_interleavings.RARE)
+    steps: list[tuple[str, int, int]] = []
+    while not feed.is_empty and len(steps) < MOST_STEPS:
+        steps.append(
+            (feed.one(names), feed.number() % 5, feed.one(test_interleavings.WAITS_MS)),
+        )
+    _check(test_interleavings.test_each_request_is_answered_once_and_never_stale)(steps)
+
+
+def _word(feed: _Feed, characters: str) -> str:
+    return "".join(feed.some(characters, 8))
+
+
+def _changed(feed: _Feed, value: Any) -> Any:
+    """A value of JSON in which some members have become something else, or nothing, at any depth."""
+    for _ in range(feed.number() % 4):
+        at, key = value, None
+        while isinstance(at, dict) and at:
+            key = feed.one([*at])
+            if not isinstance(at[key], dict) or feed.number() % 4 == 0:
+                break
+            at = at[key]
+        if key is None or feed.number() % 30 == 0:
+            return feed.one(_VALUES)
+        if feed.number() % 6 == 0:
+            del at[key]
+        else:
+            at[key] = feed.one(_VALUES)
+    return value
+
+
+MOST_STEPS = 30
+
+TARGETS = (
+    frames,
+    raw_frames,
+    edits,
+    masking,
+    markdown,
+    patterns,
+    headers,
+    settings_of_any_shape,
+    cache,
+    scheduler,
+    interleavings,
 )
+
+
+@pytest.mark.parametrize("target", TARGETS)
 @settings(max_examples=50, deadline=None)
 @given(data=st.binary(max_size=120))
 def test_from_bytes(target: object, data: bytes) -> None:

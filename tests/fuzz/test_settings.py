@@ -24,7 +24,7 @@ from patience import patience
 _OPTIONS = all_options()
 
 
-def _whole() -> dict[str, Any]:
+def whole() -> dict[str, Any]:
     """Every setting at its default, as an editor sends them."""
     told: dict[str, Any] = {}
     for option in _OPTIONS:
@@ -62,7 +62,7 @@ def _check(found: Settings) -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(changed(_whole()) | JSON, changed(_whole()) | JSON)
+@given(changed(whole()) | JSON, changed(whole()) | JSON)
 @example({"engine": {"idleUnloadMin": 10**400}}, {"completion": {"ignore": ["!", "[z-a]", "\\"]}})
 def test_settings_of_any_shape(first: Any, second: Any) -> None:
     found, problems = settings_from_client(first, Settings(), second)
