@@ -48,8 +48,8 @@ bench: setup ## Measure speed and quality of MODEL (the embedded one by default)
 	$(BIN)/python -m bench.holes $(if $(MODEL),--model $(MODEL))
 	$(BIN)/python -m bench.replay bench/holes.py --clock real $(if $(MODEL),--model $(MODEL))
 
-reliability: setup ## Attack it, load it and watch it for long; write docs/reliability.md (40 minutes)
-	$(BIN)/python tools/reliability.py
+reliability: setup ## Attack it, load it and watch it for long; write docs/reliability.md (an hour; MINUTES=6 tries it)
+	$(BIN)/python tools/reliability.py $(if $(MINUTES),--minutes $(MINUTES))
 
 model: ## Train a model: make model PRESET=nano, small or base
 	$(PYTHON) models/training/make_model.py --preset $(PRESET)
