@@ -129,7 +129,11 @@ class StrictProtocol(LanguageServerProtocol):
             raise JsonRpcInvalidParams("The parameters do not have the method's shape") from None
 
     def _params(self, message: dict[str, Any], wanted: type[Any]) -> Any:
-        return self._converter.structure(message, wanted).params
+        params = self._converter.structure(message, wanted).params
+        # lsprotocol takes anything for a token, and pygls looks it up (found by fuzzing).
+        if not isinstance(getattr(params, "token", ""), int | str):
+            raise TypeError("A token is a number or a string")
+        return params
 
     def _answered(self, message: Mapping[str, Any]) -> None:
         """Take the client's answer to a request of ours, if anyone still waits for it."""

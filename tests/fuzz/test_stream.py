@@ -245,6 +245,7 @@ def _said(method: str, params: Any, msg_id: str | None = None) -> bytes:
         for uri in ("file:///a%00b", "file://[", "file:///\ud800")
     ]
 )
+@example([{"jsonrpc": "2.0", "method": "window/workDoneProgress/cancel", "params": {"token": []}}])
 def test_every_request_is_answered_once(messages: list[Any]) -> None:
     _DEFECTS.found.clear()
     editor = run(_told(messages))
