@@ -67,6 +67,17 @@ def test_a_licence_that_is_not_known_to_be_permissive_is_told(
     )
 
 
+def test_a_package_with_a_known_vulnerability_is_told() -> None:
+    report = {
+        "dependencies": [
+            {"name": "sound", "version": "1", "vulns": []},
+            {"name": "unknown", "skip_reason": "not on this index"},
+            {"name": "bad", "version": "2.0", "vulns": [{"id": "PYSEC-1"}, {"id": "PYSEC-2"}]},
+        ]
+    }
+    assert package.vulnerable(report) == ["bad 2.0 (PYSEC-1, PYSEC-2)"]
+
+
 def pins(path: Path) -> set[str]:
     """`name==version` of each package that a locked list has."""
     return set(re.findall(r"^([\w.-]+==[\w.]+)", path.read_text("utf-8"), re.MULTILINE))

@@ -1,7 +1,8 @@
 """Build everything that is published into `dist/`, and try it as whoever installs it would.
 
 The wheel and the source distribution, the VS Code extension, what Midfill needs with hashes, notes from the changelog,
-and a bill of materials whose licences are checked. What cannot be made here is said loudly, and nothing is published.
+and a bill of materials whose licences are checked; what is pinned is looked up among known vulnerabilities. What cannot
+be made here is said loudly, and nothing is published.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ VSCODE = ROOT / "clients" / "vscode"
 BAR = "!" * 78
 
 BILL_TOOL = "cyclonedx-bom==7.5.0"
+AUDIT_TOOL = "pip-audit==2.10.1"
 
 LICENSES = re.compile(
     r"\b(0?BSD|MIT|ISC|Apache|PSF|Python|MPL|Mozilla Public License|Unlicense|Zlib)\b", re.I
@@ -52,7 +54,10 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             python = _installed(wheel, Path(folder) / "venv")
             _check_installed(python, version, Path(folder))
-            _write_bill(python, Path(folder), version)
+            tools = Path(folder) / "tools"
+            venv.create(tools, with_pip=True)
+            _write_bill(python, tools, version)
+            _audit(tools)
         shutil.copy(NEEDED, DIST / f"midfill-{version}-requirements.txt")
         (DIST / "release-notes.md").write_text(release_notes(version), "utf-8")
         _build_extension(version)
@@ -122,6 +127,15 @@ def doubtful(bill: dict[str, Any]) -> list[str]:
     return found
 
 
+def vulnerable(report: dict[str, Any]) -> list[str]:
+    """The packages of pip-audit's report of which vulnerabilities are known, with these."""
+    return [
+        f"{one['name']} {one['version']} ({', '.join(found['id'] for found in one['vulns'])})"
+        for one in report["dependencies"]
+        if one.get("vulns")
+    ]
+
+
 def _check_contents(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
@@ -171,21 +185,16 @@ def _check_installed(python: Path, version: str, folder: Path) -> None:
     print(f"The installed wheel completes `return os.pa` with `{text}`.")
 
 
-def _write_bill(python: Path, folder: Path, version: str) -> None:
+def _write_bill(python: Path, tools: Path, version: str) -> None:
     """The bill of materials of that environment, in CycloneDX, and the models; their licences are checked."""
-    tools = folder / "tools"
-    venv.create(tools, with_pip=True)
-    scripts = tools / ("Scripts" if os.name == "nt" else "bin")
-    pip = [str(scripts / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-    try:
-        _run([*pip, BILL_TOOL])
-    except PackagingError as error:
-        _loudly("the bill of materials and the check of licences", str(error))
+    tool = _tool(tools, BILL_TOOL, "cyclonedx-py")
+    if tool is None:
+        _loudly("the bill of materials and the check of licences", f"There is no {BILL_TOOL}.")
         return
     bill = json.loads(
         _run(
             [
-                str(scripts / "cyclonedx-py"),
+                tool,
                 "environment",
                 "--output-reproducible",
                 str(python),
@@ -220,6 +229,45 @@ def _write_bill(python: Path, folder: Path, version: str) -> None:
         one for one in bill.get("dependencies", ()) if one["ref"] in _refs(bill)
     ]
     (DIST / f"midfill-{version}.cdx.json").write_text(json.dumps(bill, indent=1) + "\n", "utf-8")
+
+
+def _tool(tools: Path, requirement: str, name: str) -> str | None:
+    """A program that was installed into an environment; None where it cannot be had."""
+    scripts = tools / ("Scripts" if os.name == "nt" else "bin")
+    pip = [str(scripts / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    try:
+        _run([*pip, requirement])
+    except PackagingError as error:
+        print(error)
+        return None
+    return str(scripts / name)
+
+
+def _audit(tools: Path) -> None:
+    """Look up what users install among the known vulnerabilities, which needs PyPI itself, and not a mirror of it."""
+    what = "the look at known vulnerabilities"
+    tool = _tool(tools, AUDIT_TOOL, "pip-audit")
+    if tool is None:
+        _loudly(what, f"There is no {AUDIT_TOOL}.")
+        return
+    asked = ["--disable-pip", "--require-hashes", "--progress-spinner", "off", "-f", "json"]
+    # It tells by its status that there are some, and that something went wrong.
+    done = subprocess.run(
+        [tool, *asked, "-r", str(NEEDED)], capture_output=True, text=True, check=False
+    )
+    try:
+        report = json.loads(done.stdout)
+    except ValueError:
+        _loudly(what, (done.stderr.strip().splitlines() or ["pip-audit says nothing."])[-1])
+        return
+    if bad := vulnerable(report):
+        raise PackagingError(f"Vulnerabilities are known: {'; '.join(bad)}.")
+    told = [one for one in report["dependencies"] if "vulns" in one]
+    n_left = len(report["dependencies"]) - len(told)
+    if n_left:
+        _loudly(what, f"Of {n_left} packages the index does not say whether any is known.")
+    if told:
+        print(f"No vulnerability of {len(told)} packages is known.")
 
 
 def _refs(bill: dict[str, Any]) -> set[str]:
