@@ -99,6 +99,8 @@ def faults(path: Path) -> dict[str, dict[str, int]]:
         if not name:
             continue  # A run that was broken off.
         kinds = {child.tag for child in case}
+        if any(child.get("message", "").startswith("`make reliability`") for child in case):
+            continue  # Left out of a short run.
         bad = "failed" if kinds & {"failure", "error"} else "skipped"
         counts.setdefault(name, Counter())[bad if kinds - {"properties"} else "passed"] += 1
     return {name: dict(count) for name, count in counts.items()}
