@@ -171,7 +171,7 @@ def frames(data: bytes) -> None:
     feed = _Feed(data)
     size = 1 + feed.number() % 40
     check = _check(test_stream.test_a_message_is_found_again)
-    check(b"".join(feed.some(_FRAMES, 60)), size)
+    check(b"".join(feed.some(_FRAMES, 24)), size)
 
 
 def raw_frames(data: bytes) -> None:
