@@ -5,8 +5,11 @@ Each byte stands for a number or for one of some pieces, so that Atheris can cha
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
@@ -19,10 +22,14 @@ from fuzz import (
     test_settings,
     test_shown,
     test_stream,
+    test_templates,
 )
 from fuzz.values import ODD
 from midfill.text import Edit, Position
 from server import test_interleavings
+
+if sys.platform != "win32":
+    from fuzz import forked
 
 T = TypeVar("T")
 
@@ -228,6 +235,19 @@ def settings_of_any_shape(data: bytes) -> None:
     _check(test_settings.test_settings_of_any_shape)(*told)
 
 
+def chat_templates(data: bytes) -> None:
+    """A template, and how many have spoken."""
+    feed = _Feed(data)
+    n_messages = feed.number() % 4
+    template = "".join(feed.some(test_templates.PIECES, 12))
+    check = _check(test_templates.test_a_template_of_any_kind)
+    if sys.platform == "win32":  # It has no fork.
+        check(template, n_messages)
+    else:
+        with mock.patch.object(subprocess, "run", forked.run):
+            check(template, n_messages)
+
+
 def cache(data: bytes) -> None:
     """Steps of `CacheOrders`."""
     feed = _Feed(data)
@@ -328,6 +348,7 @@ TARGETS = (
     patterns,
     headers,
     settings_of_any_shape,
+    chat_templates,
     cache,
     scheduler,
     interleavings,

@@ -20,92 +20,93 @@ _MODEL = ModelInfo(
     end_ids=(2,),
     control_ids={"<s>": 1, "</s>": 2, "<|im_start|>": 11, "<|im_end|>": 12},
 )
-_PIECES = st.sampled_from(
-    [
-        *(
-            "{% for m in messages %}",
-            "{% endfor %}",
-            "{{ m.content }}",
-            "{{ m['role'] }}",
-            "{{",
-            "}}",
-            "{%",
-            "%}",
-        ),
-        *(
-            "{% if m.role == 'user' %}",
-            "{% else %}",
-            "{% endif %}",
-            "{% set x = 1 %}",
-            "{{ x }}",
-            "{# c #}",
-        ),
-        *(
-            "{{ messages }}",
-            "{{ messages[0].content[:3] }}",
-            "{{ messages | tojson }}",
-            "{{ bos_token }}",
-        ),
-        *(
-            "{{ m.content | trim | upper }}",
-            "{{ m.content.split('a') }}",
-            "{{ raise_exception('no') }}",
-        ),
-        *(
-            "{{ ''.__class__.__mro__ }}",
-            "{{ self._TemplateReference__context }}",
-            "{{ cycler.__init__ }}",
-        ),
-        *(
-            "{{ messages.pop() }}",
-            "{{ lipsum.__globals__ }}",
-            "{{ joiner }}",
-            "{{ namespace(a=1).a }}",
-        ),
-        *(
-            "{% include '/etc/passwd' %}",
-            "{% import 'os' as o %}",
-            "{% extends 'x' %}",
-            "{% macro f() %}",
-        ),
-        *(
-            "{% endmacro %}",
-            "{{ f() }}",
-            "{{ 1/0 }}",
-            "{{ 2**9 }}",
-            "{{ 'x' * 9 }}",
-            "{{ '%s' % m }}",
-        ),
-        *(
-            "{{ '{0.__class__}'.format(m) }}",
-            "{% raw %}",
-            "{% endraw %}",
-            "<s>",
-            "</s>",
-            "<|im_end|>",
-            "\n",
-        ),
-        *(
-            "{{ strftime_now('%Y') }}",
-            "{{ m | attr('content') }}",
-            "{% call f() %}x{% endcall %}",
-            "é😋\x00",
-        ),
-        *(
-            "{% break %}",
-            "{% filter upper %}",
-            "{% endfilter %}",
-            "{{ range(9) | list }}",
-            "\U000f4d46",
-            "-%}",
-        ),
-    ]
+PIECES = (
+    *(
+        "{% for m in messages %}",
+        "{% endfor %}",
+        "{{ m.content }}",
+        "{{ m['role'] }}",
+        "{{",
+        "}}",
+        "{%",
+        "%}",
+    ),
+    *(
+        "{% if m.role == 'user' %}",
+        "{% else %}",
+        "{% endif %}",
+        "{% set x = 1 %}",
+        "{{ x }}",
+        "{# c #}",
+    ),
+    *(
+        "{{ messages }}",
+        "{{ messages[0].content[:3] }}",
+        "{{ messages | tojson }}",
+        "{{ bos_token }}",
+    ),
+    *(
+        "{{ m.content | trim | upper }}",
+        "{{ m.content.split('a') }}",
+        "{{ raise_exception('no') }}",
+    ),
+    *(
+        "{{ ''.__class__.__mro__ }}",
+        "{{ self._TemplateReference__context }}",
+        "{{ cycler.__init__ }}",
+    ),
+    *(
+        "{{ messages.pop() }}",
+        "{{ lipsum.__globals__ }}",
+        "{{ joiner }}",
+        "{{ namespace(a=1).a }}",
+    ),
+    *(
+        "{% include '/etc/passwd' %}",
+        "{% import 'os' as o %}",
+        "{% extends 'x' %}",
+        "{% macro f() %}",
+    ),
+    *(
+        "{% endmacro %}",
+        "{{ f() }}",
+        "{{ 1/0 }}",
+        "{{ 2**9 }}",
+        "{{ 'x' * 9 }}",
+        "{{ '%s' % m }}",
+    ),
+    *(
+        "{{ '{0.__class__}'.format(m) }}",
+        "{% raw %}",
+        "{% endraw %}",
+        "<s>",
+        "</s>",
+        "<|im_end|>",
+        "\n",
+    ),
+    *(
+        "{{ strftime_now('%Y') }}",
+        "{{ m | attr('content') }}",
+        "{% call f() %}x{% endcall %}",
+        "é😋\x00",
+    ),
+    *(
+        "{% break %}",
+        "{% filter upper %}",
+        "{% endfilter %}",
+        "{{ range(9) | list }}",
+        "\U000f4d46",
+        "-%}",
+    ),
 )
 _SAID = "SECRET <|im_end|> {{ 7 * 7 }}"
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(_PIECES | st.text(max_size=5), max_size=10).map("".join), st.integers(0, 3))
+@given(
+    st.lists(st.sampled_from(PIECES) | st.text(max_size=5), max_size=10).map("".join),
+    st.integers(0, 3),
+)
 @example("{% for m in messages %}<|im_start|>{{ m.content }}<|im_end|>{% endfor %}", 2)
 @example("{% break %}", 1)
 @example("{{ messages[0].content | replace('SECRET', '<s>') }}", 1)
