@@ -133,7 +133,11 @@ def _fetched(source: Source, target: Path, tell: Progress, again: bool) -> Path:
         raise
     # Noted first: a record without its file harms nobody, but a file that came without its checksum is never checked.
     record(target.parent, target.name, Record(sha256, size, source.origin))
-    part.replace(target)
+    try:
+        part.replace(target)
+    except OSError:  # As Windows refuses it while the old file is loaded.
+        record(target.parent, target.name, known)
+        raise
     return target
 
 

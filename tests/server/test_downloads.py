@@ -164,6 +164,27 @@ def test_a_damaged_file_does_not_take_the_place_of_a_good_one(
     assert (tmp_path / NAME).read_bytes() == gguf
 
 
+def test_a_file_that_cannot_be_replaced_keeps_its_checksum(
+    server: Hub, gguf: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published(server, gguf)
+    pull(tmp_path)
+    before = read_records(tmp_path)
+    published(server, gguf, 2 * MIB)
+    replace = Path.replace
+
+    def refused(self: Path, target: Path) -> Path:
+        if self.parent.name == ".partial":
+            raise PermissionError(13, "is loaded")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", refused)
+    with pytest.raises(ModelError, match="cannot be written"):
+        fetch(on_hub(REPOSITORY, NAME), tmp_path, lambda done, total: None, again=True)
+    assert read_records(tmp_path) == before
+    assert (tmp_path / NAME).read_bytes() == gguf
+
+
 def test_what_is_no_model_leaves_no_file(server: Hub, tmp_path: Path) -> None:
     server.put(f"{REPOSITORY}/{NAME}", b"<html>Sign in to this network</html>")
     with pytest.raises(ModelError, match="no sound GGUF file; nothing was kept"):
