@@ -17,7 +17,7 @@ import sys
 import tempfile
 import xml.etree.ElementTree as ET
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -129,11 +129,8 @@ def _rows(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield (
             "secrets planted / found elsewhere",
             (
-                f"{len(privacy['planted'])} / {len(privacy['found'])} in {privacy['files_read']} files, answers "
-                "and logs, of which "
-                + ", ".join(
-                    name for name in privacy.get("searched", ()) if name.startswith(("the", "`"))
-                )
+                f"{len(privacy['planted'])} / {len(privacy['found'])} in {privacy['files_read']} files, answers and "
+                f"logs{_named(privacy.get('searched', ()))}"
             ),
         )
         yield "packets to other addresses", str(len(privacy["packets_out"]))
@@ -189,6 +186,12 @@ def _rows(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                     for kind in ("rss_mb", "descriptors", "threads")
                 ),
             )
+
+
+def _named(searched: Sequence[str]) -> str:
+    """What was searched besides files and prompts, by its name."""
+    named = sorted(name for name in searched if "what" not in name)
+    return f": {', '.join(named)}" if named else ""
 
 
 def _ms(times: Mapping[str, float]) -> str:
