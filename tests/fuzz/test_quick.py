@@ -5,6 +5,7 @@ Each byte stands for a number or for one of some pieces, so that Atheris can cha
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -319,21 +320,19 @@ def _word(feed: _Feed, characters: str) -> str:
     return "".join(feed.some(characters, 8))
 
 
-def _changed(feed: _Feed, value: Any) -> Any:
+def _changed(feed: _Feed, value: dict[str, Any]) -> Any:
     """A value of JSON in which some members have become something else, or nothing, at any depth."""
     for _ in range(feed.number() % 4):
-        at, key = value, None
-        while isinstance(at, dict) and at:
-            key = feed.one([*at])
-            if not isinstance(at[key], dict) or feed.number() % 4 == 0:
-                break
+        if not value or feed.number() % 30 == 0:
+            return copy.deepcopy(feed.one(_VALUES))
+        at, key = value, feed.one([*value])
+        while isinstance(at[key], dict) and at[key] and feed.number() % 4:
             at = at[key]
-        if key is None or feed.number() % 30 == 0:
-            return feed.one(_VALUES)
+            key = feed.one([*at])
         if feed.number() % 6 == 0:
             del at[key]
         else:
-            at[key] = feed.one(_VALUES)
+            at[key] = copy.deepcopy(feed.one(_VALUES))
     return value
 
 
