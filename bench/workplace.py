@@ -24,6 +24,7 @@ from midfill.settings import Settings
 from midfill.snippets import Snippet
 from midfill.syntax import Syntax, parse
 from midfill.text import Document
+from midfill.workspace import Workspace
 from midfill_server.gathering import Gathering
 
 SEEN_LINES = 64
@@ -127,7 +128,8 @@ class _Workplace:
             at = (self._root / other.path).as_uri()
             self._documents[at] = Document.of(other.text, "python", uri=at)
         if not self._is_open:
-            gathering.open_folders([self._root], settings.index)
+            workspace = Workspace.of([self._root], settings.index.max_file_kb)
+            gathering.open_folders(workspace, settings.index)
             self._is_open = True
         for other in hole.others:
             gathering.attend((self._root / other.path).as_uri(), other.line_idx)

@@ -1,8 +1,8 @@
-"""Which paths the ignore files of a folder leave out: `.gitignore` as Git reads it, and `.midfillignore` likewise.
+"""Which paths are left out: by `.gitignore` as Git reads it, by `.midfillignore` likewise, and by the settings.
 
 Git's own rules (gitignore(5)): the last pattern that matches decides, a deeper file goes before a higher one, and
-nothing can come back from a folder that is ignored. The two kinds of files are asked apart, and one that says
-"ignored" is enough: what Git leaves out, `.midfillignore` cannot bring back.
+nothing can come back from a folder that is ignored. The two kinds of files, a person's settings and the projects' are
+asked apart, and one that says "ignored" is enough: what Git leaves out, `.midfillignore` cannot bring back.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -28,9 +29,12 @@ MAX_BYTES = 1 << 20
 
 
 class IgnoreFiles:
-    """What the ignore files of some folders say. Each is read again when it has changed."""
+    """What the ignore files of some folders say, each read again when it has changed, and the settings."""
 
-    def __init__(self) -> None:
+    def __init__(self, *settings: Mapping[Path, tuple[str, ...]]) -> None:
+        """`settings`: patterns by the folder that they stand for, as in a file there; each mapping is a kind of its
+        own."""
+        self._settings = settings
         self._specs: dict[Path, _Read] = {}
         self._tops: dict[Path, Path] = {}
 
@@ -39,25 +43,27 @@ class IgnoreFiles:
     ) -> bool:
         """Whether a path below `root`, or a folder that it is in, is ignored. Both are absolute.
 
-        The files of the repository that `root` stands in count too.
+        The files of the repository that `root` stands in count too, those of some `kinds`, and the settings always.
         """
         top = self._top(root)
         names = path.relative_to(top).parts
         folders = list(_steps(top, names))
+        asked: list[_Kind] = [*kinds, *self._settings]
         return any(
             self._says(kind, folders[: depth + 1], path, top.joinpath(*names[: depth + 1]), is_dir)
             for depth in range(len(names))
-            for kind in kinds
+            for kind in asked
         )
 
     def ignores_in(self, path: Path, root: Path, *, is_dir: bool) -> bool:
         """The same for a path in a folder that is known not to be ignored, as in a walk."""
         top = self._top(root)
         folders = list(_steps(top, path.relative_to(top).parts))
-        return any(self._says(kind, folders, path, path, is_dir) for kind in KINDS)
+        asked: list[_Kind] = [*KINDS, *self._settings]
+        return any(self._says(kind, folders, path, path, is_dir) for kind in asked)
 
-    def _says(self, kind: str, folders: list[Path], path: Path, step: Path, is_dir: bool) -> bool:
-        """What the files of one kind in `folders` say of `step`, which is `path` or a folder above it."""
+    def _says(self, kind: _Kind, folders: list[Path], path: Path, step: Path, is_dir: bool) -> bool:
+        """What the rules of one kind in `folders` say of `step`, which is `path` or a folder above it."""
         end = "/" if step != path or is_dir else ""
         for folder in reversed(folders):
             for spec in self._specs_of(folder, kind, top=folder == folders[0]):
@@ -66,8 +72,12 @@ class IgnoreFiles:
                     return decided
         return False
 
-    def _specs_of(self, folder: Path, kind: str, *, top: bool) -> Iterator[GitIgnoreSpec]:
+    def _specs_of(self, folder: Path, kind: _Kind, *, top: bool) -> Iterator[GitIgnoreSpec]:
         """Those in a folder, the more important first; at the top Git's own that no one shares come last."""
+        if isinstance(kind, Mapping):
+            if patterns := kind.get(folder):
+                yield _known_spec(patterns)
+            return
         paths = [folder / kind]
         if top and kind == KINDS[0]:
             config = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
@@ -98,6 +108,11 @@ class IgnoreFiles:
         return self._tops[root]
 
 
+def is_ignored(patterns: tuple[str, ...], path: str) -> bool:
+    """Whether patterns leave out a path, which is relative and has `/`."""
+    return bool(patterns) and _known_spec(patterns).match_file(path)
+
+
 def spec_of(patterns: Iterable[str]) -> GitIgnoreSpec:
     """What patterns of gitignore(5) say. One that means nothing must not take the others' effect away."""
     # Imported with the first pattern, because most servers start without one to read.
@@ -117,6 +132,14 @@ def means_something(pattern: str) -> bool:
     except (ValueError, re.error):
         return False
     return True
+
+
+_Kind = str | Mapping[Path, tuple[str, ...]]
+
+
+@lru_cache(maxsize=64)
+def _known_spec(patterns: tuple[str, ...]) -> GitIgnoreSpec:
+    return spec_of(patterns)
 
 
 class _Read(NamedTuple):

@@ -113,8 +113,8 @@ class CompletionSettings:
     """Languages in which completions are offered, by the editor's names, such as `["python", "rust"]`; or all but some:
     `["!markdown", "!plaintext"]`. Empty: all."""
     ignore: Annotated[tuple[str, ...], PROJECT, PATTERNS] = ()
-    """Files in which nothing is completed: patterns as in a `.gitignore` at the root of the workspace's folder, such as
-    `["secrets/", "*.env"]`."""
+    """Files that are kept out: nothing is completed in them, and nothing of them is in a prompt or in the index.
+    Patterns as in a `.gitignore` at the root of the workspace's folder, such as `["secrets/", "*.env"]`."""
     debounce_ms: Annotated[int, Within(0, 10_000), PROJECT] = 20
     """Least rest after a key before the model is asked. It is longer, up to 150 ms, where answers take longer than the
     next key. A request made by hand never waits."""

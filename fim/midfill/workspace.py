@@ -1,8 +1,8 @@
 """Which files of the editor's folders may be read at all: the one gate before the index and every prompt.
 
-A file is refused that is outside the folders (also by a symbolic link), secret by its name, ignored, in a folder
-of tools or of packages, too large, no regular file, not text, or made by a program. What may be read is masked
-(`midfill.masking`) before it is kept.
+A file is refused that is outside the folders (also by a symbolic link), secret by its name, ignored, left out by the
+settings, in a folder of tools or of packages, too large, no regular file, not text, or made by a program. What may be
+read is masked (`midfill.masking`) before it is kept.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from midfill.ignored import OWN, IgnoreFiles
+from midfill.ignored import OWN, IgnoreFiles, is_ignored
 from midfill.plain_file import read_plain
 
 SECRET_NAMES = (
@@ -120,22 +120,39 @@ _N_HEAD_CHARS = 600
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """What the settings say is left out: patterns as in a `.gitignore`."""
+
+    everywhere: tuple[str, ...] = ()
+    """At the root of each folder, and for the name alone of a file that is in none."""
+    in_folders: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Further ones of single folders, with their paths."""
+
+
+@dataclass(frozen=True)
 class Workspace:
     """The folders that an editor has open."""
 
     roots: tuple[Path, ...]
     """Absolute, without symbolic links."""
     max_file_kb: int = 256
+    left_out: LeftOut = LeftOut()
     _ignored: IgnoreFiles = field(default_factory=IgnoreFiles, compare=False, repr=False)
 
     @classmethod
-    def of(cls, roots: Iterable[str | Path], max_file_kb: int = 256) -> Workspace:
+    def of(
+        cls, roots: Iterable[str | Path], max_file_kb: int = 256, left_out: LeftOut = LeftOut()
+    ) -> Workspace:
         """The workspace of these folders; those that do not exist, or lie in another of them, are left out."""
         real = {Path(os.path.realpath(root)) for root in roots}
         # Path.is_dir raises where a name is too long, or may not be looked at.
         there = (root for root in real if os.path.isdir(root))  # noqa: PTH112
         kept = sorted(root for root in there if real.isdisjoint(root.parents))
-        return cls(tuple(kept), max_file_kb)
+        ignored = IgnoreFiles(
+            dict.fromkeys(real, left_out.everywhere),
+            {Path(os.path.realpath(at)): patterns for at, patterns in left_out.in_folders},
+        )
+        return cls(tuple(kept), max_file_kb, left_out, ignored)
 
     def may_read(self, path: str | Path) -> bool:
         """Whether text of this file may enter the index or a prompt, as far as its name and place tell."""
@@ -144,16 +161,17 @@ class Workspace:
     def may_complete(self, path: str | Path) -> bool:
         """Whether a file that somebody has open may be the one that is completed.
 
-        Not if it is secret by its name, or `.midfillignore` names it. What Git ignores, or what is outside the
-        folders, is somebody's own to work on: it enters no other file's prompt.
+        Not if it is secret by its name, or `.midfillignore` or the settings name it. What Git ignores, or what is
+        outside the folders, is somebody's own to work on: it enters no other file's prompt.
         """
         named = Path(os.path.normpath(Path(path).absolute()))
         places = {named, Path(os.path.realpath(named))}
-        return not any(
-            _is_secret(place.name)
-            or ((root := self._root(place)) and self._ignored.ignores(place, root, kinds=OWN))
-            for place in places
-        )
+        if any(_is_secret(place.name) for place in places):
+            return False
+        within = [(place, root) for place in places if (root := self._root(place))]
+        if not within:
+            return not any(is_ignored(self.left_out.everywhere, place.name) for place in places)
+        return not any(self._ignored.ignores(*each, kinds=OWN) for each in within)
 
     def real_path(self, path: str | Path) -> Path | None:
         """The file behind a path that may be read. Links are followed: it is the file that counts, and its name."""

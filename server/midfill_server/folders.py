@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 from pygls.uris import to_fs_path
 
 from midfill.settings import Settings
+from midfill.workspace import LeftOut
 from midfill_server.options import settings_from_project
 from midfill_server.project import Project, read_project
 from midfill_server.rules import is_offered
@@ -67,12 +68,15 @@ class Folders:
         ]
         return max(around, key=lambda folder: len(str(folder.path)), default=None)
 
-    def relative_path(self, uri: str) -> str:
-        """A file's path in its folder, with `/`; of a file in none, its name."""
-        path, folder = path_of(uri), self.folder_of(uri)
-        if path is None:
-            return ""
-        return path.relative_to(folder.path).as_posix() if folder and folder.path else path.name
+    def left_out(self, settings: Settings) -> LeftOut:
+        """The files that a person or a project wants nothing of to be read: see `completion.ignore`."""
+        projects = (
+            (str(folder.path), settings_from_project(folder.project.options, Settings())[0])
+            for folder in self.all
+            if folder.path
+        )
+        ignored = ((path, each.completion.ignore) for path, each in projects)
+        return LeftOut(settings.completion.ignore, tuple(each for each in ignored if each[1]))
 
     def settings_for(self, uri: str, language: str, settings: Settings) -> Settings:
         """What holds for a file: a person's settings and its project's. Completion is off where either turns it off."""
@@ -85,12 +89,10 @@ class Folders:
         return self._known[key]
 
     def _settled(self, uri: str, language: str, settings: Settings) -> Settings:
-        folder, path = self.folder_of(uri), self.relative_path(uri)
+        folder = self.folder_of(uri)
         project = folder.project if folder else Project()
         both, _ = settings_from_project(project.options, settings)
-        enabled = is_offered(settings.completion, language, path) and is_offered(
-            both.completion, language, path
-        )
+        enabled = all(is_offered(each.completion, language) for each in (settings, both))
         return replace(both, completion=replace(both.completion, enabled=enabled))
 
 

@@ -92,6 +92,7 @@ class Gathering:
         self._run: _Run | None = None
         self._readable: dict[str, bool] = {}
         self._completable: dict[str, bool] = {}
+        self._settings: IndexSettings | None = None
         self._indexing: Indexing | None = None
         self._stopping: set[asyncio.Task[None]] = set()
         self._found: dict[str, _Found] = {}
@@ -99,18 +100,26 @@ class Gathering:
         self._asking: asyncio.Task[None] | None = None
         self._thread: ThreadPoolExecutor | None = None
 
-    def open_folders(self, folders: Iterable[str | Path], settings: IndexSettings) -> None:
-        """Take the workspace's folders, and read them behind the editor's back."""
-        # Of no use to `initialize`, which it would hold up.
-        from midfill_server.indexing import Indexing  # noqa: PLC0415
+    def open_folders(self, workspace: Workspace, settings: IndexSettings | None) -> None:
+        """Take the workspace's folders, and read them behind the editor's back if there are settings for that.
 
+        What is open already stays as it is.
+        """
+        if (workspace, settings) == (self.workspace, self._settings):
+            return
         self._stop_indexing()
-        self._indexing = Indexing(folders, settings)
-        self.workspace = self._indexing.workspace
+        self.workspace, self._settings = workspace, settings
         self._found.clear()
         self._readable.clear()
         self._completable.clear()
-        self._indexing.start()
+        kept = tuple(chunk for chunk in self._ring.chunks if self._may_read(chunk.uri))
+        self._ring, self._run = Ring(kept), None
+        if settings is not None:
+            # Of no use to `initialize`, which it would hold up.
+            from midfill_server.indexing import Indexing  # noqa: PLC0415
+
+            self._indexing = Indexing(workspace, settings)
+            self._indexing.start()
 
     def changed(self, uris: Iterable[str]) -> None:
         """Files were saved, opened, made, renamed or deleted."""

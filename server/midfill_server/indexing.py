@@ -38,7 +38,7 @@ RETRY_S = 60.0
 class Indexing:
     """The index of one workspace and the process that keeps it. Owned by the session; for the event loop's thread.
 
-    `workspace` says what may be read, and `index` answers, empty as long as there is nothing.
+    `index` answers, empty as long as there is nothing.
     """
 
     trouble: str = ""
@@ -46,15 +46,15 @@ class Indexing:
 
     def __init__(
         self,
-        roots: Iterable[str | Path],
+        workspace: Workspace,
         settings: IndexSettings,
         on_progress: Callable[[Progress], None] = lambda _: None,
     ) -> None:
-        self.workspace = Workspace.of(roots, settings.max_file_kb)
+        self._workspace = workspace
         self._settings = settings
         self._on_progress = on_progress
         self._folder = self._find_folder()
-        self._path = index_path(self.workspace.roots, self._folder) if self._folder else None
+        self._path = index_path(self._workspace.roots, self._folder) if self._folder else None
         self.index = Index(self._path)
         self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
@@ -69,7 +69,7 @@ class Indexing:
 
     def changed(self, paths: Iterable[str | Path]) -> None:
         """Say that files or folders were saved, opened, made, renamed or deleted. Returns at once."""
-        told = [str(path) for path in paths if self.workspace.relative(path) is not None]
+        told = [str(path) for path in paths if self._workspace.relative(path) is not None]
         if told and self._task is not None:
             self._fresh.clear()
             self._waiting.append(told)
@@ -96,7 +96,7 @@ class Indexing:
         return self._process.pid if self._process is not None else None
 
     def _find_folder(self) -> Path | None:
-        if not self._settings.enabled or not self.workspace.roots:
+        if not self._settings.enabled or not self._workspace.roots:
             return None
         try:
             if self._settings.storage == "disk":
@@ -135,12 +135,13 @@ class Indexing:
 
     async def _run_once(self, path: Path, *, careful: bool) -> None:
         order = Order(
-            roots=tuple(map(str, self.workspace.roots)),
+            roots=tuple(map(str, self._workspace.roots)),
             path=str(path),
             max_files=self._settings.max_files,
-            max_file_kb=self._settings.max_file_kb,
+            max_file_kb=self._workspace.max_file_kb,
             careful=careful,
             remove_folder=self._settings.storage == "memory",
+            left_out=self._workspace.left_out,
         )
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "midfill_server.indexing_process"),

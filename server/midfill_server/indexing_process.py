@@ -16,12 +16,13 @@ import signal
 import sqlite3
 import sys
 import threading
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from midfill.index_store import Progress
+from midfill.workspace import LeftOut
 
 if TYPE_CHECKING:
     from midfill.indexer import Indexer
@@ -45,6 +46,7 @@ class Order:
     """Whether a process before this one ended by itself, so that some file may be the reason."""
     remove_folder: bool = False
     """Whether the folder of the index goes with the process."""
+    left_out: LeftOut = field(default_factory=LeftOut)
 
     def line(self) -> bytes:
         """How it is sent."""
@@ -54,7 +56,11 @@ class Order:
     def read(cls, line: bytes) -> Order:
         """The inverse of `line`."""
         fields = json.loads(line)
-        return cls(**{**fields, "roots": tuple(fields["roots"])})
+        everywhere, in_folders = fields["left_out"].values()
+        left_out = LeftOut(
+            tuple(everywhere), tuple((at, tuple(patterns)) for at, patterns in in_folders)
+        )
+        return cls(**{**fields, "roots": tuple(fields["roots"]), "left_out": left_out})
 
 
 def main() -> None:
@@ -80,7 +86,7 @@ def _work(order: Order, inbox: SimpleQueue[list[Path]]) -> None:
     from midfill.indexer import Indexer  # noqa: PLC0415
     from midfill.workspace import Workspace  # noqa: PLC0415
 
-    workspace = Workspace.of(order.roots, order.max_file_kb)
+    workspace = Workspace.of(order.roots, order.max_file_kb, order.left_out)
     indexer = Indexer(workspace, Path(order.path), order.max_files)
     indexer.walk(_tell_progress, careful=order.careful)
     n_lists = 0

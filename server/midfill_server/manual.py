@@ -29,6 +29,7 @@ A setting comes from these, the later over the earlier:
 
 A value that has no meaning is reported once, its default is used, and the rest holds. A change holds from the next
 request; one of `engine` or `instruct` loads the model anew, and whatever is being asked meanwhile is answered empty.
+One of `index` or `completion.ignore` has the folders' index brought in line with it at once.
 This page is made from `fim/midfill/settings.py` by `python -m midfill_server.manual`.
 
 | setting | type | default | ● | what it does |

@@ -175,10 +175,10 @@ def create_server(session: Session) -> MidfillServer:
             return
         workspace.watch(ls)
         workspace.reload(ls)
-        ls.session.set_roots(ls.session.roots)
-        # Before the model is loaded, since they name it.
+        # Before the model is loaded, since they name it, and before a file is read that they leave out.
         await configuration.ask(ls)
         ls.session.started = True
+        ls.session.open_folders()
         ls.status.update()
         await configuration.load(ls)
 

@@ -22,7 +22,8 @@ from midfill.notebook import Notebook
 from midfill.settings import EngineSettings, Settings
 from midfill.syntax import Syntax, parse
 from midfill.text import Document, Edit, Encoding
-from midfill_server.folders import Folders, path_of
+from midfill.workspace import Workspace
+from midfill_server.folders import Folders
 from midfill_server.gathering import Caret, Gathering
 from midfill_server.habits import Habits
 from midfill_server.notebooks import Notebooks
@@ -97,8 +98,6 @@ class Session:
     """The text around the caret that the engine has read last, by document."""
     tried: dict[str, Hashable] = field(default_factory=dict)
     """The text around the caret for which a completion was last computed ahead, by document."""
-    roots: tuple[str, ...] = ()
-    """The workspace's folders, as the editor wrote them."""
     problems: list[str] = field(default_factory=list)
     """Settings that had no meaning, a sentence each, to be told."""
     told: set[str] = field(default_factory=set)
@@ -182,7 +181,8 @@ class Session:
     def settings_for(self, document: Document) -> Settings:
         """What holds for a document now: its project's own settings count, whether the server rests, and whether the
         file is one that is kept out of prompts."""
-        settings = self.folders.settings_for(document.uri, document.language, self.settings)
+        uri = self.notebooks.notebook_of(document.uri)
+        settings = self.folders.settings_for(uri, document.language, self.settings)
         if self.snoozed_for_s > 0 or not self.gathering.may_complete(document.uri):
             return replace(settings, completion=replace(settings.completion, enabled=False))
         return settings
@@ -190,6 +190,7 @@ class Session:
     def use(self, settings: Settings) -> None:
         """Let new settings hold. If they ask for another engine, whatever runs on the old one is answered empty."""
         before, self.settings = self.settings, settings
+        self.open_folders()
         if _engines_of(settings) == _engines_of(before):
             return
         self.trouble = self.model = self.no_instruct = ""
@@ -228,11 +229,15 @@ class Session:
         context = self.caret(snapshot, offset).context()
         return replace(context, habit=self.habits.of(snapshot.document.language))
 
-    def set_roots(self, uris: Iterable[str]) -> None:
-        """Take the workspace's folders, as the editor wrote them."""
-        self.roots = tuple(uris)
-        paths = [str(path) for uri in self.roots if (path := path_of(uri))]
-        self.gathering.open_folders(paths, self.settings.index)
+    def open_folders(self) -> None:
+        """Let hold what the settings and the projects say now of what may be read.
+
+        The folders are indexed once the editor has told its settings: they may leave out files of them.
+        """
+        paths = [str(folder.path) for folder in self.folders.all if folder.path]
+        index, left_out = self.settings.index, self.folders.left_out(self.settings)
+        workspace = Workspace.of(paths, index.max_file_kb, left_out)
+        self.gathering.open_folders(workspace, index if self.started and not self.ended else None)
 
     def open_notebook(self, notebook: Notebook, cells: Iterable[Document]) -> None:
         """Take a notebook that the editor opened, or whose cells are others than before, and cells that are new."""

@@ -87,6 +87,7 @@ def work_folder(folder: Path, planted: Planted) -> dict[str, Path]:
         "visible": root / "visible.py",
         "gitignored": root / "ignored.py",
         "midfillignored": root / "private.py",
+        "left_out": root / "own.py",
         "dotenv": root / ".env",
         "dotenv_py": root / ".env.py",
         "key": root / "server.key",
@@ -102,6 +103,7 @@ def work_folder(folder: Path, planted: Planted) -> dict[str, Path]:
     (root / ".git").mkdir()
     (root / ".gitignore").write_text("ignored.*\n")
     (root / ".midfillignore").write_text("private.py\n")
+    (root / "midfill.toml").write_text("[completion]\nignore = 'own.*'\n")
     (root / "link.py").symlink_to(places["linked"])
     masked = planted.by_place["masked"] = f"AKIA{secrets.token_hex(8).upper()}"
     (root / "settings.py").write_text(
@@ -240,7 +242,7 @@ def with_an_engine(
             client.ghost(line, column, uri=paths["main"].as_uri())
             time.sleep(0.2)
         # In these themselves nothing is completed.
-        for place in ("dotenv", "key", "midfillignored"):
+        for place in ("dotenv", "key", "midfillignored", "left_out"):
             client.ghost(1, 4, uri=paths[place].as_uri())
         client.close()
     return _told(client) + client.stderr

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from midfill.workspace import Workspace, written_text
+from midfill.workspace import LeftOut, Workspace, written_text
 
 needs_links = pytest.mark.skipif(os.name == "nt", reason="symbolic links need a privilege there")
 
@@ -91,6 +91,36 @@ def test_rules_above_the_root_count_up_to_the_repository(tmp_path: Path) -> None
     )
     (tmp_path / ".gitignore").write_text("b.py\n", "utf-8")
     assert walked(Workspace.of([tmp_path / "repo" / "sub"])) == ["b.py"]
+
+
+@pytest.mark.parametrize(
+    ("everywhere", "in_sub", "path", "left_out"),
+    [
+        pytest.param("*.log", "", "deep/a.log", True, id="a-name"),
+        pytest.param("/sub/", "", "sub/a.py", True, id="a-folder"),
+        pytest.param("/a.py", "", "deep/a.py", False, id="at-the-root-only"),
+        pytest.param("*.py !a.py", "", "deep/a.py", False, id="brought-back"),
+        pytest.param("deep/ !deep/a.py", "", "deep/a.py", True, id="not-from-a-folder"),
+        pytest.param("", "/a.py", "sub/a.py", True, id="in-its-folder"),
+        pytest.param("", "/a.py", "a.py", False, id="in-its-folder-alone"),
+        pytest.param("*.py", "!*.py", "sub/a.py", True, id="one-is-enough"),
+    ],
+)
+def test_settings_leave_out(
+    tmp_path: Path, everywhere: str, in_sub: str, path: str, left_out: bool
+) -> None:
+    tree(tmp_path / "w", {path: "x = 1\n", "sub/other.txt": ""})
+    root, link = tmp_path / "w", tmp_path / "link"
+    in_folders = ((str(root / "sub"), tuple(in_sub.split())),)
+    for at in (root, *([] if os.name == "nt" else [link])):
+        if at is link:
+            link.symlink_to(root)
+        workspace = Workspace.of([at], left_out=LeftOut(tuple(everywhere.split()), in_folders))
+        assert workspace.may_read(at / path) is not left_out
+        assert workspace.may_complete(at / path) is not left_out
+        assert (path in walked(workspace)) is not left_out
+    other = workspace.may_complete(tmp_path / Path(path).name)
+    assert other is not (everywhere in ("*.log", "/a.py", "*.py")), "by its name alone"
 
 
 def test_a_changed_ignore_file_counts_at_once(tmp_path: Path) -> None:

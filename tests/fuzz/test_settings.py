@@ -13,12 +13,11 @@ from hypothesis import strategies as st
 
 from fuzz.values import JSON, TEXT, changed
 from midfill.hidden import quoted
-from midfill.ignored import means_something, spec_of
+from midfill.ignored import is_ignored, means_something, spec_of
 from midfill.settings import NO_LIMIT, Settings
 from midfill_server.folders import Folders
 from midfill_server.options import STRINGS, all_options, settings_from_client, settings_from_project
 from midfill_server.project import PROJECT_FILE, read_project
-from midfill_server.rules import is_ignored
 from patience import patience
 
 _OPTIONS = all_options()

@@ -16,12 +16,12 @@ import pytest
 
 from midfill.engines.state import HostFiles
 from midfill.errors import ModelError
+from midfill.ignored import is_ignored
 from midfill.settings import EngineSettings, Settings
 from midfill.workspace import Workspace
 from midfill_server.folders import Folders, path_of
 from midfill_server.options import all_options, settings_from_client, settings_from_project
 from midfill_server.project import PROJECT_FILE, read_project
-from midfill_server.rules import is_ignored
 from patience import patience
 
 needs_posix = pytest.mark.skipif(os.name != "posix", reason="pipes, links and modes")

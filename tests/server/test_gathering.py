@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 
 from lsp_client import LspClient
+from patience import patience
 
 HELPER = """\
 def canonical_name(value):
     parts = value.split()
     return "-".join(parts).lower()
 """
+PULLS: dict[str, Any] = {"workspace": {"configuration": True}}
 NO_INDEX = {"index": {"enabled": False}}
 """For tests of the ring: what the index finds, it finds when it is ready."""
 CANARY = "canary_9d41 = 'must never leave'"
@@ -147,6 +149,10 @@ def test_typing_only_adds_to_what_the_prompt_holds(client: LspClient, folder: Pa
         pytest.param("keys/id_rsa", {}, id="a-key"),
         pytest.param("local/notes.py", {".gitignore": "local/\n"}, id="gitignore"),
         pytest.param("notes.py", {".midfillignore": "notes.*\n"}, id="midfillignore"),
+        pytest.param("mine/notes.py", {}, id="a-persons-settings"),
+        pytest.param(
+            "notes.py", {"midfill.toml": "[completion]\nignore = 'notes.*'"}, id="a-projects"
+        ),
         pytest.param("../outside.py", {}, id="outside"),
         pytest.param("../spacecraft/near.py", {}, id="a-folder-with-a-longer-name"),
     ],
@@ -156,7 +162,8 @@ def test_what_may_not_be_read_is_in_no_prompt_even_when_open(
 ) -> None:
     for file, text in rules.items():
         write(folder / file, text)
-    client.initialize(options={"logLevel": "debug"}, folders=(folder.as_uri(),))
+    options = {"logLevel": "debug", "completion": {"ignore": ["mine/"]}}
+    client.initialize(options=options, folders=(folder.as_uri(),))
     hidden = visited(client, folder / name, f"{HELPER}{CANARY}\n" * 3)
     place = {"line": 3, "character": 0}
     edit = {"range": {"start": place, "end": place}, "text": f"{CANARY}\n"}
@@ -181,6 +188,9 @@ def test_what_may_not_be_read_is_in_no_prompt_even_when_open(
     [
         pytest.param(".env", False, id="secret-by-name"),
         pytest.param("kept/out.py", False, id="midfillignore"),
+        pytest.param("mine/a.py", False, id="a-persons-settings"),
+        pytest.param("theirs/a.py", False, id="a-projects"),
+        pytest.param("../mine.py", False, id="by-its-name-outside"),
         pytest.param("local/own.py", True, id="gitignore"),
         pytest.param("../outside.py", True, id="outside"),
     ],
@@ -190,7 +200,9 @@ def test_a_file_that_is_to_be_kept_out_is_not_completed_itself(
 ) -> None:
     write(folder / ".midfillignore", "kept/\n")
     write(folder / ".gitignore", "local/\n")
-    client.initialize(folders=(folder.as_uri(),))
+    write(folder / "midfill.toml", "[completion]\nignore = 'theirs/'")
+    ignore = {"ignore": ["mine/", "mine.*"]}
+    client.initialize(options={"completion": ignore}, folders=(folder.as_uri(),))
     uri = visited(client, folder / name, "first = alpha(1)\nsecond = alpha")
     assert client.ghost(1, 14, uri) == ("(1)" if is_completed else "")
     params = {"textDocument": {"uri": uri}, "position": {"line": 1, "character": 14}}
@@ -357,10 +369,14 @@ def test_what_the_index_has_not_yet_heard_of_is_looked_up(client: LspClient, fol
 def test_what_may_not_be_read_is_not_in_the_index_either(client: LspClient, folder: Path) -> None:
     hidden = f"{HELPER}\n\ndef canary_9d41():\n    return canonical_name('{CANARY}')\n"
     write(folder / ".gitignore", "local/\n")
-    for name in ("local/a.py", "secrets.py", "../outside.py"):
+    write(folder / "midfill.toml", "[completion]\nignore = 'theirs/'")
+    for name in ("local/a.py", "secrets.py", "../outside.py", "mine/b.py", "theirs/c.py"):
         write(folder / name, hidden)
     write(folder / "seen.py", HELPER)
-    client.initialize(options={"logLevel": "debug"}, folders=(folder.as_uri(),))
+    # Told after the start, as editors do that are asked.
+    client.replies["workspace/configuration"] = [{"completion": {"ignore": ["mine/"]}}]
+    options = {"logLevel": "debug"}
+    client.initialize(options=options, folders=(folder.as_uri(),), **PULLS)
     text = "import outside, secrets, seen\nname = canonical_name(canary_9d41(seen.canonical_name("
     main = visited(client, folder / "main.py", text)
     report = prompt_with(client, "seen.py", main, 1, 57)
@@ -374,6 +390,57 @@ def test_what_may_not_be_read_is_not_in_the_index_either(client: LspClient, fold
     assert any(b"canonical_name" in path.read_bytes() for path in indexed)
     client.close()
     assert b"canary" not in client.stderr
+
+
+def test_what_is_left_out_later_is_taken_out(client: LspClient, folder: Path) -> None:
+    write(folder / "names.py", f"{HELPER}\n\nMARK = '{CANARY}'\n")
+    client.initialize(folders=(folder.as_uri(),))
+    text = "from names import canonical_name\n\na = canonical_name(\nb = canonical_name("
+    main = visited(client, folder / "main.py", text)
+    prompt_with(client, "names.py", main, 2, 19)
+    helper = visited(client, folder / "names.py", HELPER)
+    assert client.ghost(3, 4, helper)
+    assert "names.py" in json.dumps(prompt_at(client, main, 2, 19))
+    assert CANARY.encode() in indexed(folder)
+    settings = {"midfill": {"completion": {"ignore": ["names.py"]}}}
+    client.notify("workspace/didChangeConfiguration", {"settings": settings})
+    assert "names.py" not in json.dumps(prompt_at(client, main, 2, 19))
+    assert client.ghost(3, 4, helper) == ""
+    with patience(60):
+        while CANARY.encode() in indexed(folder):
+            time.sleep(0.05)
+    client.notify("workspace/didChangeConfiguration", {"settings": {"midfill": {}}})
+    prompt_with(client, "names.py", main, 3, 19)
+
+
+ON = {"index": {"enabled": True}}
+
+
+def test_the_index_is_switched_at_once(client: LspClient, folder: Path) -> None:
+    write(folder / "names.py", HELPER)
+    client.initialize(options=NO_INDEX, folders=(folder.as_uri(),))
+    text = "from names import canonical_name\n\nname = canonical_name("
+    main = visited(client, folder / "main.py", text)
+    assert prompt_at(client, main, 2, 22)["snippets"] == []
+    write(folder / "names.py", f"{HELPER}# {'x' * 900}\n# {'y' * 900}\n")
+    client.notify("workspace/didChangeConfiguration", {"settings": {"midfill": ON}})
+    prompt_with(client, "names.py", main, 2, 22)
+    small = {"index": {"enabled": True, "maxFileKb": 1}}
+    client.notify("workspace/didChangeConfiguration", {"settings": {"midfill": small}})
+    with patience(60):
+        while b"xxx" in indexed(folder):
+            time.sleep(0.05)
+    client.notify("workspace/didChangeConfiguration", {"settings": {"midfill": ON}})
+    prompt_with(client, "names.py", main, 2, 22)
+    client.notify("workspace/didChangeConfiguration", {"settings": {"midfill": NO_INDEX}})
+    assert prompt_at(client, main, 2, 22)["snippets"] == []
+
+
+def indexed(folder: Path) -> bytes:
+    """All that is in the index on the disk."""
+    state = folder.parent / "state"
+    files = [path for path in state.rglob("*") if path.is_file() and "index" in str(path)]
+    return b"".join(path.read_bytes() for path in files)
 
 
 def test_the_index_can_be_switched_off(client: LspClient, folder: Path) -> None:

@@ -21,6 +21,7 @@ import pytest
 from midfill.index_store import Progress, index_path
 from midfill.indexer import N_FILES_PER_BATCH
 from midfill.settings import IndexSettings
+from midfill.workspace import Workspace
 from midfill_server.indexing import Indexing, memory_folder
 from midfill_server.indexing_process import Order
 
@@ -60,7 +61,7 @@ async def indexing_of(
     settings: IndexSettings | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> AsyncIterator[Indexing]:
-    indexing = Indexing([root], settings or IndexSettings(), on_progress)
+    indexing = Indexing(Workspace.of([root]), settings or IndexSettings(), on_progress)
     indexing.start()
     try:
         yield indexing
@@ -263,7 +264,7 @@ async def test_switched_off_nothing_is_read_or_written(root: Path, state_dir: Pa
 
 
 async def test_without_a_folder_there_is_nothing_to_do(state_dir: Path) -> None:
-    indexing = Indexing([], IndexSettings())
+    indexing = Indexing(Workspace(()), IndexSettings())
     indexing.start()
     await fresh(indexing)
     await indexing.stop()
@@ -272,7 +273,7 @@ async def test_without_a_folder_there_is_nothing_to_do(state_dir: Path) -> None:
 
 async def test_a_folder_that_cannot_be_made_is_said(root: Path, state_dir: Path) -> None:
     state_dir.write_text("a file stands here", "utf-8")
-    indexing = Indexing([root], IndexSettings())
+    indexing = Indexing(Workspace.of([root]), IndexSettings())
     assert indexing.trouble.startswith("The index's folder cannot be used (")
     indexing.start()
     await fresh(indexing)

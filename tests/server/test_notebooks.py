@@ -38,9 +38,9 @@ def cells_of(**cells: Cell) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]
     return listed, texts
 
 
-def open_notebook(client: LspClient, **cells: Cell) -> None:
+def open_notebook(client: LspClient, uri: str = NOTEBOOK, **cells: Cell) -> None:
     listed, texts = cells_of(**cells)
-    notebook = {"uri": NOTEBOOK, "notebookType": "jupyter-notebook", "version": 1, "cells": listed}
+    notebook = {"uri": uri, "notebookType": "jupyter-notebook", "version": 1, "cells": listed}
     client.notify(
         "notebookDocument/didOpen", {"notebookDocument": notebook, "cellTextDocuments": texts}
     )
@@ -123,3 +123,21 @@ def test_a_closed_notebook_is_forgotten(opened: LspClient) -> None:
         {"notebookDocument": {"uri": NOTEBOOK}, "cellTextDocuments": cells},
     )
     assert opened.ghost(0, 13, cell_uri("second")) == ""
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        pytest.param("ignore = '*.ipynb'", "", id="by-name"),
+        pytest.param("languages = '!python'", "", id="by-language"),
+        pytest.param("ignore = '*.py'", "(1)", id="others"),
+    ],
+)
+def test_a_project_leaves_out_notebooks(
+    client: LspClient, tmp_path: Path, rule: str, said: str
+) -> None:
+    (tmp_path / "midfill.toml").write_text(f"[completion]\n{rule}\n")
+    client.initialize(folders=(tmp_path.as_uri(),))
+    cells = {"one": ("python", "first = alpha(1)"), "two": ("python", "second = alpha")}
+    open_notebook(client, (tmp_path / "study.ipynb").as_uri(), **cells)
+    assert client.ghost(0, 14, cell_uri("two")) == said

@@ -12,8 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from midfill.errors import MidfillError
 from midfill.index_store import IndexStore, index_path, remove_index
 from midfill.indexer import Indexer
-from midfill.settings import IndexSettings
+from midfill.settings import IndexSettings, Settings
 from midfill.workspace import Workspace
+from midfill_server.folders import Folders
 
 
 @click.command("index")
@@ -25,7 +26,12 @@ def command(folders: tuple[Path, ...], forget: bool) -> None:
     A server that is started there finds the index made.
     """
     defaults = IndexSettings()
-    workspace = Workspace.of(folders or (Path.cwd(),), defaults.max_file_kb)
+    folders = folders or (Path.cwd(),)
+    projects = Folders()
+    projects.change(folder.absolute().as_uri() for folder in folders)
+    projects.reload()
+    left_out = projects.left_out(Settings())
+    workspace = Workspace.of(folders, defaults.max_file_kb, left_out)
     path = index_path(workspace.roots)
     try:
         if forget:

@@ -71,7 +71,10 @@ async def report_at(place: Place, settings: Settings, folders: Sequence[Path]) -
     document = place.document
     try:
         if folders:
-            session.set_roots([folder.absolute().as_uri() for folder in folders])
+            session.folders.change(folder.absolute().as_uri() for folder in folders)
+            session.folders.reload()
+            session.started = True
+            session.open_folders()
             await session.gathering.settled()
         session.open(document)
         snapshot = session.snapshot(document.uri)

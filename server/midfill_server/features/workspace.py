@@ -23,7 +23,6 @@ def take_folders(ls: MidfillServer, params: lsp.InitializeParams) -> None:
     if not uris and params.root_uri:
         uris = [params.root_uri]
     ls.session.folders.change(uris)
-    ls.session.roots = tuple(uris)
 
 
 def did_change_folders(ls: MidfillServer, params: lsp.DidChangeWorkspaceFoldersParams) -> None:
@@ -31,8 +30,6 @@ def did_change_folders(ls: MidfillServer, params: lsp.DidChangeWorkspaceFoldersP
     added = [folder.uri for folder in params.event.added]
     removed = [folder.uri for folder in params.event.removed]
     ls.session.folders.change(added, removed)
-    stay = [uri for uri in ls.session.roots if uri not in removed]
-    ls.session.set_roots([*stay, *(uri for uri in added if uri not in stay)])
     reload(ls)
 
 
@@ -64,8 +61,9 @@ def did_save(ls: MidfillServer, params: lsp.DidSaveTextDocumentParams) -> None:
 
 
 def reload(ls: MidfillServer) -> None:
-    """Read the projects' own settings, and tell what is wrong with them."""
+    """Read the projects' own settings, let them hold, and tell what is wrong with them."""
     ls.session.folders.reload()
+    ls.session.open_folders()
     tell_problems(ls)
 
 
