@@ -21,17 +21,22 @@ class Typist:
     """One caret in one document, and the server's session behind it."""
 
     def __init__(
-        self, engine: Engine, settings: CompletionSettings = QUIET, marked: str = "║"
+        self,
+        engine: Engine,
+        settings: CompletionSettings = QUIET,
+        marked: str = "║",
+        language: str = "",
     ) -> None:
         self.session = Session(lambda settings, role: engine, Settings(completion=settings))
         self.uri = URI
+        self.language = language
         self.open(marked)
 
     def open(self, marked: str, uri: str = URI) -> None:
         """Open a document and go to its caret."""
         self.uri = uri
         text, self.caret = caret(marked)
-        self.session.open(Document.of(text, uri=uri))
+        self.session.open(Document.of(text, self.language, uri=uri))
         read_when_idle(self.session, uri)
 
     @property

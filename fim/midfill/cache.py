@@ -11,7 +11,8 @@ the text around it is the same and what was typed since is its own beginning:
 
 An edit elsewhere ends it if it touches what is compared: so many characters before and after the caret, about what a
 model reads at the default settings. Closers that an editor puts right of the caret, or types over, are no such edit.
-Who takes a generation from here filters it at its new place: nothing that is found was ever judged before.
+Who takes a generation from here filters it at its new place, but where that is known to leave what it left before
+(`Hit.fitting`): filters read the document again for up to 0.1 s, at each key.
 """
 
 from __future__ import annotations
@@ -52,10 +53,15 @@ class Hit:
     left: Generation
     extent: Extent
     """How far the generation was to go."""
+    born_s: float
+    """When it was put here."""
     n_typed: int
     """How many of its characters were typed; 0 where it was made."""
     same_suffix: bool
     """Whether nothing at all has changed after the caret."""
+    fitting: str | None = None
+    """What the filters leave of it here, where that is known: nothing was typed but what they have left before, so that
+    the document with it in place is the very same."""
 
     def ends_here(self, extent: Extent) -> bool:
         """Whether it is known that the model has nothing more to say here, so that asking again is in vain."""
@@ -78,6 +84,9 @@ class _Entry:
     ends_text: bool
     extent: Extent
     said: Generation
+    fitting: str | None
+    around: int
+    """Of the whole text around the caret."""
     born_s: float
 
 
@@ -92,17 +101,22 @@ class CompletionCache:
         self._lifetime_s = lifetime_s
         self._entries: OrderedDict[int, _Entry] = OrderedDict()
         self._ids = itertools.count()
-        self._places: dict[Hashable, dict[int, int]] = {}
-        """By the end of the text before a place: the generations that pass it, and how many characters of theirs
-        stand before it."""
+        self._places: dict[Hashable, dict[str, dict[int, int]]] = {}
+        """By variant and the end of the text before a place: the generations that pass it, and how many characters of
+        theirs stand before it."""
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def put(
-        self, context: CompletionContext, variant: Hashable, said: Generation, now_s: float
+        self,
+        context: CompletionContext,
+        variant: Hashable,
+        said: Generation,
+        now_s: float,
+        fitting: str | None = None,
     ) -> None:
-        """Keep what was said at a caret."""
+        """Keep what was said at a caret, and what the filters left of it there if that is known."""
         said = _whole_lines(said, context.extent)
         entry = _Entry(
             variant,
@@ -112,6 +126,8 @@ class CompletionCache:
             len(context.suffix) <= AFTER_CHARS,
             context.extent,
             said,
+            fitting,
+            hash((context.prefix, context.suffix)),
             now_s,
         )
         for known_id, known in list(self._entries.items()):
@@ -120,18 +136,19 @@ class CompletionCache:
         entry_id = next(self._ids)
         self._entries[entry_id] = entry
         for n_chars in _keyed(said.text):
-            self._places.setdefault(_key(entry, n_chars), {}).setdefault(entry_id, n_chars)
+            places = self._places.setdefault(variant, {})
+            places.setdefault(_key(entry, n_chars), {}).setdefault(entry_id, n_chars)
         while len(self._entries) > self._n_entries:
             self._drop(next(iter(self._entries)))
 
     def hits(self, context: CompletionContext, variant: Hashable, now_s: float) -> list[Hit]:
         """What is left here of generations that still fit, the longest first."""
         found: dict[int, Hit] = {}
-        prefix = context.prefix
+        prefix, places = context.prefix, self._places.get(variant, {})
         for n_back in range(min(SCAN_BACK_CHARS, len(prefix)) + 1):
             end = len(prefix) - n_back
-            key = (variant, prefix[max(0, end - _KEY_CHARS) : end])
-            for entry_id, n_chars in list(self._places.get(key, {}).items()):
+            key = prefix[max(0, end - _KEY_CHARS) : end]
+            for entry_id, n_chars in list(places.get(key, {}).items()):
                 entry = self._entries[entry_id]
                 if now_s - entry.born_s > self._lifetime_s:
                     self._drop(entry_id)
@@ -151,12 +168,15 @@ class CompletionCache:
 
     def _drop(self, entry_id: int) -> None:
         entry = self._entries.pop(entry_id)
+        places = self._places[entry.variant]
         for n_chars in _keyed(entry.said.text):
             key = _key(entry, n_chars)
-            if entries := self._places.get(key):
+            if entries := places.get(key):
                 entries.pop(entry_id, None)
                 if not entries:
-                    del self._places[key]
+                    del places[key]
+        if not places:
+            del self._places[entry.variant]
 
 
 def typed_since(before: CompletionContext, now: CompletionContext) -> str | None:
@@ -177,7 +197,17 @@ def _hit(entry: _Entry, context: CompletionContext, n_typed: int) -> Hit | None:
     if not _same_after(entry.after, suffix, whole=entry.ends_text):
         return None
     same_suffix = suffix[:AFTER_CHARS] == entry.after
-    return Hit(entry.said, entry.said.after(n_typed), entry.extent, n_typed, same_suffix)
+    left = entry.said.after(n_typed)
+    fitting = _fitting(entry, context, n_typed)
+    return Hit(entry.said, left, entry.extent, entry.born_s, n_typed, same_suffix, fitting)
+
+
+def _fitting(entry: _Entry, context: CompletionContext, n_typed: int) -> str | None:
+    fitting, typed = entry.fitting, entry.said.text[:n_typed]
+    if fitting is None or not fitting.startswith(typed) or (typed and len(fitting) == n_typed):
+        return None
+    before = context.prefix[: len(context.prefix) - n_typed]
+    return fitting[n_typed:] if hash((before, context.suffix)) == entry.around else None
 
 
 def _same_after(before: str, now: str, *, whole: bool = True) -> bool:
@@ -204,6 +234,5 @@ def _keyed(text: str) -> list[int]:
     return [0, *(idx + 1 for idx, char in enumerate(text) if char == "\n")]
 
 
-def _key(entry: _Entry, n_chars: int) -> Hashable:
-    before = (entry.before + entry.said.text[:n_chars])[-_KEY_CHARS:]
-    return entry.variant, before
+def _key(entry: _Entry, n_chars: int) -> str:
+    return (entry.before + entry.said.text[:n_chars])[-_KEY_CHARS:]

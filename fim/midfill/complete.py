@@ -59,6 +59,8 @@ class Completion:
     unread: tuple[int, ...] = ()
     """The prompt in the layout that typing only adds to, where another was read. Whoever reads it to the engine
     while nobody waits makes the next key cheap."""
+    fitting: str | None = None
+    """What the filters left, with `\n`, be it too unsure to be shown; None where nothing was said."""
 
 
 async def complete(
@@ -142,6 +144,7 @@ async def candidates(
             _ms_since(generated),
             seen.n_replaced,
             prompt.ids if one.usage.took_instead else (),
+            seen.fitting,
         )
     if len(found) > 1:
         found.pop("", None)
@@ -156,15 +159,24 @@ class Shown(NamedTuple):
     confidence: float | None
     n_replaced: int = 0
     """As in `Completion`."""
+    fitting: str | None = None
+    """As in `Completion`."""
 
 
-def shown(said: Generation, context: CompletionContext, settings: CompletionSettings) -> Shown:
-    """What of a generation may be shown at this caret, wherever it was made."""
-    text = filtered(finished(said, context), context)
+def shown(
+    said: Generation,
+    context: CompletionContext,
+    settings: CompletionSettings,
+    fitting: str | None = None,
+) -> Shown:
+    """What of a generation may be shown at this caret, wherever it was made. `fitting` is what the filters leave of it
+    here, where that is known."""
+    text = filtered(finished(said, context), context) if fitting is None else fitting
     confidence = chance(said.logprobs, said.text, text, context)
     if confidence is not None and confidence < bar(settings.eagerness, context.habit):
-        return Shown("", confidence)
-    return Shown(text.replace("\n", context.line_ending), confidence, n_replaced(text, context))
+        return Shown("", confidence, fitting=text)
+    here = text.replace("\n", context.line_ending)
+    return Shown(here, confidence, n_replaced(text, context), text)
 
 
 async def judged(

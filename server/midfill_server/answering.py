@@ -13,13 +13,15 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from midfill.ahead import as_if_taken
-from midfill.complete import Completion, candidates, judged, prompt_for, warm
+from midfill.cache import Hit
+from midfill.complete import Completion, Shown, candidates, judged, prompt_for, shown, warm
 from midfill.confidence import bar
 from midfill.context import CompletionContext
 from midfill.engine import Usage
 from midfill.errors import MidfillError
 from midfill.formats import format_of
 from midfill.generation import Generation
+from midfill.languages import language
 from midfill.settings import CompletionSettings
 from midfill.text import Document
 from midfill_server.defects import reported
@@ -39,6 +41,9 @@ LIST_LIMIT_S = 0.25
 there with the next key."""
 AFTER_ANSWER_S = 0.002
 """What is done ahead begins so long after the answer, which is written meanwhile."""
+MAX_FILTERED = 2
+"""Generations that are filtered anew for one request at most: where nothing may be shown of the two longest, to ask
+the model takes no longer."""
 SLACK_S = 1.0
 """What an engine may take beyond the time limit, which it is to keep itself, before it is given up."""
 
@@ -77,18 +82,19 @@ async def answer(
     Raises:
         EngineError, ModelError: as for `complete`.
     """
-    context = session.context(snapshot, offset)
+    place = session.place(snapshot, offset)
     uri = snapshot.document.uri
     if live is None:
         session.carets[uri] = len(snapshot.document.text) - offset
     try:
         with session.scheduler.turn(uri) as turn:
-            found = await _found(session, snapshot, context, asked_by, n_candidates, turn)
+            found = await _found(session, snapshot, place, asked_by, n_candidates, turn)
     except Superseded:
         return ()
-    if not found or not _holds(session, snapshot, live or snapshot.document):
+    live = live or snapshot.document
+    if not found or not _holds(session, snapshot, live):
         return ()
-    _later(lambda: _go_ahead(session, snapshot, context, found[0]))
+    _later(lambda: _go_ahead(session, snapshot, place, found[0], live))
     return found
 
 
@@ -110,7 +116,8 @@ def read_when_idle(session: Session, uri: str) -> None:
         end = len(snapshot.document.text)
         back = session.carets.get(uri)
         offset = max(0, end - (back or 0))
-        context = session.context(snapshot, offset)
+        context = session.context(snapshot, session.place(snapshot, offset))
+        context = session.gathered(snapshot, context)
         if session.read.get(uri) != _around(context):
             work = _reading(session, snapshot, context, is_opened=back is None)
             session.scheduler.ahead(uri, context, work)
@@ -121,7 +128,7 @@ def read_when_idle(session: Session, uri: str) -> None:
 async def _found(
     session: Session,
     snapshot: Snapshot,
-    context: CompletionContext,
+    place: CompletionContext,
     asked_by: AskedBy,
     n_candidates: int,
     turn: Turn,
@@ -131,8 +138,13 @@ async def _found(
         # Who asks wants to see what there is.
         settings = _showing_all(settings)
     run = session.scheduler.run(snapshot.document.uri)
-    follows = run is not None and run.follows(context)
-    if n_candidates == 1 and (known := await _known(session, snapshot, context, settings)):
+    follows = run is not None and run.follows(place)
+    known = _standing(session, snapshot, place, settings) if n_candidates == 1 else None
+    # All below needs the tree, which is read before anything is waited for.
+    context = place if known else session.context(snapshot, place)
+    if known is None and n_candidates == 1:
+        known = await _known(session, snapshot, context, settings)
+    if known:
         if run and not run.is_ahead and not follows:
             run.cancel()
         return (known,)
@@ -143,6 +155,7 @@ async def _found(
             return (replace(known, source="run"),)
     elif run:
         run.cancel()
+    context = session.gathered(snapshot, context)
     if asked_by != "hand":
         await turn.rest(session.pace.rest_ms(settings.debounce_ms) / 1000)
     run = await turn.begin(context, _completing(session, snapshot, context, settings, n_candidates))
@@ -165,6 +178,17 @@ async def _ended(turn: Turn, run: Run, snapshot: Snapshot, asked_by: AskedBy) ->
     return False
 
 
+def _standing(
+    session: Session, snapshot: Snapshot, place: CompletionContext, settings: CompletionSettings
+) -> Found | None:
+    """What was shown, or would have been, and is known to fit still: at once, with nothing read again."""
+    for hit in session.cache.hits(place, _variant(snapshot), _now_s()):
+        if hit.fitting and _was_shown(hit, place, settings):
+            seen = shown(hit.left, place, _showing_all(settings), hit.fitting)
+            return Found(seen.text, hit.left, seen.n_replaced, confidence=seen.confidence)
+    return None
+
+
 async def _known(
     session: Session,
     snapshot: Snapshot,
@@ -172,19 +196,30 @@ async def _known(
     settings: CompletionSettings,
 ) -> Found | None:
     """What was said before and still fits; with an empty text where the model has nothing to say here."""
-    hits = session.cache.hits(context, _variant(snapshot), _now_s())
-    for hit in hits:
-        before = hit.said.confidence_before
-        # What was shown stays, also where the next line is less sure than the first.
-        was_shown = before is None or before >= bar(settings.eagerness, context.habit)
-        judged_by = _showing_all(settings) if was_shown else settings
+    variant = _variant(snapshot)
+    hits = session.cache.hits(context, variant, _now_s())
+    known = [hit for hit in hits if hit.fitting is not None]
+    texts = {hit.left.text for hit in known}
+    fresh = {hit.left.text: hit for hit in reversed(hits) if hit.left.text not in texts}
+    for hit in (*known, *[*reversed(fresh.values())][:MAX_FILTERED]):
+        judged_by = _showing_all(settings) if _was_shown(hit, context, settings) else settings
         here = replace(context, extent=hit.extent) if hit.extent != context.extent else context
-        seen = await judged(hit.left, here, judged_by)
+        if hit.fitting is not None:
+            seen = shown(hit.left, here, judged_by, hit.fitting)
+        else:
+            seen = await judged(hit.left, here, judged_by)
+            session.cache.put(here, variant, hit.left, hit.born_s, _fitting(seen, here))
         if seen.text:
             return Found(seen.text, hit.left, seen.n_replaced, confidence=seen.confidence)
     if any(hit.ends_here(context.extent) for hit in hits):
         return Found("", hits[0].left)
     return None
+
+
+def _was_shown(hit: Hit, context: CompletionContext, settings: CompletionSettings) -> bool:
+    """What was shown stays, also where the next line is less sure than the first."""
+    before = hit.said.confidence_before
+    return before is None or before >= bar(settings.eagerness, context.habit)
 
 
 def _completing(
@@ -244,11 +279,14 @@ def _reading(
 
 
 def _go_ahead(
-    session: Session, snapshot: Snapshot, context: CompletionContext, found: Found
+    session: Session, snapshot: Snapshot, place: CompletionContext, found: Found, live: Document
 ) -> None:
     """Begin what the next request will need."""
     uri = snapshot.document.uri
-    if not _may_go_ahead(snapshot) or session.ended or session.snapshot(uri) is None:
+    if session.ended or not _holds(session, snapshot, live):
+        return
+    context = session.gathered(snapshot, session.context(snapshot, place))
+    if not _may_go_ahead(snapshot):
         return
     read_when_idle(session, uri)
     taken = None
@@ -303,11 +341,19 @@ def _keep(
 ) -> None:
     variant, now_s = _variant(snapshot), _now_s()
     said = replace(found.said, confidence_before=found.confidence)
-    session.cache.put(context, variant, said, now_s)
+    fitting = _fitting(found, context)
+    session.cache.put(context, variant, said, now_s, fitting)
     text = found.text.replace(context.line_ending, "\n")
     if not found.said.text.startswith(text):
         # A filter has added to it. What follows it is not known.
-        session.cache.put(context, variant, replace(said, text=text, stop_reason="budget"), now_s)
+        longer = replace(said, text=text, stop_reason="budget")
+        session.cache.put(context, variant, longer, now_s, fitting)
+
+
+def _fitting(found: Completion | Shown, context: CompletionContext) -> str | None:
+    """What the filters have left, if that will hold: where there is no tree yet, they will take more."""
+    is_sure = context.syntax or not language(context.document.language).grammar
+    return found.fitting if is_sure else None
 
 
 def _holds(session: Session, snapshot: Snapshot, live: Document) -> bool:

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from midfill.context import CompletionContext, gather
-from midfill.definitions import imports_of
+from midfill.context import CompletionContext
+from midfill.definitions import Imported, imports_of
 from midfill.masking import masked
 from midfill.prompt import CHARS_PER_TOKEN
 from midfill.recent import JUMP_LINES, Chunk, Ring, region, text_of
@@ -56,19 +56,14 @@ lines (measured with tree-sitter 0.26.1), in which Python's lock is held."""
 class Caret:
     """A caret with all that a completion there reads, frozen when the request came."""
 
-    document: Document
-    """The text around the caret: the document, or the cells of a notebook as one."""
-    offset: int
-    syntax: Syntax | None
-    path: str
+    place: CompletionContext
+    """Without code from elsewhere."""
     selection: Selection
 
     def context(self) -> CompletionContext:
         """What the library completes at."""
         chosen = self.selection
-        return gather(
-            self.document, self.offset, self.syntax, self.path, chosen.snippets, chosen.copyable
-        )
+        return replace(self.place, snippets=chosen.snippets, copyable=chosen.copyable)
 
 
 class Gathering:
@@ -92,6 +87,8 @@ class Gathering:
         self._run: _Run | None = None
         self._readable: dict[str, bool] = {}
         self._completable: dict[str, bool] = {}
+        self._paths: dict[str, str] = {}
+        self._imports: dict[str, _Imports] = {}
         self._settings: IndexSettings | None = None
         self._indexing: Indexing | None = None
         self._stopping: set[asyncio.Task[None]] = set()
@@ -112,6 +109,7 @@ class Gathering:
         self._found.clear()
         self._readable.clear()
         self._completable.clear()
+        self._paths.clear()
         kept = tuple(chunk for chunk in self._ring.chunks if self._may_read(chunk.uri))
         self._ring, self._run = Ring(kept), None
         if settings is not None:
@@ -150,11 +148,17 @@ class Gathering:
         if self._place and self._place.uri == uri:
             self._place = None
         self._found.pop(uri, None)
+        self._paths.pop(uri, None)
+        self._imports.pop(uri, None)
 
     def path_of(self, uri: str) -> str:
         """How a prompt names a document: by its path in the workspace, or its name outside. A cell is its notebook."""
-        file = self._file_of(uri)
-        return "" if file is None else self.workspace.relative(file) or file.name
+        uri = self._notebook_of(uri)
+        if uri not in self._paths:
+            file = self._file_of(uri)
+            path = "" if file is None else self.workspace.relative(file) or file.name
+            self._paths[uri] = path
+        return self._paths[uri]
 
     async def settled(self) -> None:
         """Wait until the index has read the folders, and has answered."""
@@ -215,7 +219,13 @@ class Gathering:
         known = self._found.get(uri)
         if known and known.query == query and known.candidates:
             return
-        self._wanted = _Question(uri, query, document.language, self.path_of(uri), syntax)
+        at = (document.line_of(offset), len(document.lines))
+        imports = self._imports.get(uri)
+        self._wanted = _Question(
+            *(uri, query, document.language, self.path_of(uri), syntax, at),
+            # Finding them takes longer than all else, and typing within a line brings none.
+            imports.found if imports and imports.at == at else None,
+        )
         if self._asking is None or self._asking.done():
             self._asking = asyncio.ensure_future(self._ask())
 
@@ -308,6 +318,7 @@ class Gathering:
                     *self._from_index(answer.similar, "similar"),
                 )
                 places = tuple(self._from_index(answer.alike, "alike"))
+                self._imports[question.uri] = _Imports(question.at, answer.imports)
                 self._found[question.uri] = _Found(question.text, found, places)
             except Exception as error:
                 # Its message may quote code. Without the index there is less to say, and no less to show.
@@ -325,9 +336,19 @@ class _Question(NamedTuple):
     language: str
     path: str
     syntax: Syntax | None
+    at: tuple[int, int]
+    """The line, and how many there are."""
+    imports: tuple[Imported, ...] | None
+    """The document's own, where they are known."""
+
+
+class _Imports(NamedTuple):
+    at: tuple[int, int]
+    found: tuple[Imported, ...] | None
 
 
 class _Answer(NamedTuple):
+    imports: tuple[Imported, ...] | None
     definitions: list[Snippet]
     similar: list[Snippet]
     alike: list[Snippet]
@@ -357,12 +378,15 @@ def _answer(index: Index, question: _Question) -> _Answer:
     """What the index says. Called in a thread of its own."""
     text, syntax, path = question.text, question.syntax, question.path
     short = syntax is not None and len(syntax.document.lines) <= MAX_LINES_OF_IMPORTS
-    imports = imports_of(syntax) if syntax and short else None
+    imports = question.imports
+    if imports is None and syntax and short:
+        imports = imports_of(syntax)
     definitions = index.definitions_for(text, question.language, path, imports=imports)
     last_lines = "\n".join(text.split("\n")[-PLACE_LINES:])
     alike = index.similar(last_lines, path, limit=PLACES)
     files = set(list(dict.fromkeys(each.path for each in alike))[:PLACE_FILES])
     return _Answer(
+        imports,
         definitions,
         index.similar(text, path),
         [each for each in alike if each.path in files],

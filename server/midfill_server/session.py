@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from midfill.cache import CompletionCache
-from midfill.context import CompletionContext
+from midfill.context import CompletionContext, gather
 from midfill.engine import Engine, Role
 from midfill.engines.fake import FAKE_SCHEME
 from midfill.errors import EngineError, MidfillError, ModelError
@@ -42,10 +42,11 @@ class Snapshot:
     """What a handler freezes before it first waits: nothing later reads live state."""
 
     document: Document
-    syntax: Syntax | None
     encoding: Encoding
     settings: Settings
     engine: Engine
+    tree_of: Callable[[Document], Syntax | None]
+    """The tree of that document, made when it is first wanted: what is known already is answered without."""
     python: Engine | None = None
     """The engine that completes Python where nothing that follows matters; None where there is none, or not yet."""
 
@@ -58,8 +59,9 @@ class Snapshot:
         """The state as if an entry of the editor's own list had been taken, and the caret behind it."""
         start = self.document.offset(entry.start, self.encoding)
         document = self.document.edited([entry], self.document.version, self.encoding)
-        syntax = parse(document, self.syntax) if self.syntax else None
-        return replace(self, document=document, syntax=syntax), start + len(entry.text)
+        before = self.tree_of(self.document)
+        syntax = parse(document, before) if before else None
+        return replace(self, document=document, tree_of=lambda _: syntax), start + len(entry.text)
 
 
 @dataclass(frozen=True)
@@ -175,8 +177,7 @@ class Session:
             return None
         settings = self.settings_for(document)
         python = self._python if self._python_is_ready else None
-        syntax = self.trees.of(document)
-        return Snapshot(document, syntax, self.encoding, settings, self.engine, python)
+        return Snapshot(document, self.encoding, settings, self.engine, self.trees.of, python)
 
     def settings_for(self, document: Document) -> Settings:
         """What holds for a document now: its project's own settings count, whether the server rests, and whether the
@@ -215,19 +216,36 @@ class Session:
 
     def caret(self, snapshot: Snapshot, offset: int) -> Caret:
         """All that completing at a caret of a snapshot reads. To be called before anything is waited for."""
-        uri, settings = snapshot.document.uri, snapshot.settings
-        where = self.notebooks.around(snapshot.document)
-        document, offset = where.document, where.start + offset
-        self.gathering.attend(uri, snapshot.document.line_of(offset - where.start))
-        selection = self.gathering.choose(uri, document, offset, settings)
-        syntax = snapshot.syntax if document is snapshot.document else self.trees.of(document)
-        self.gathering.look_up(uri, document, offset, syntax, settings)
-        return Caret(document, offset, syntax, self.gathering.path_of(uri), selection)
+        return self._gathered(snapshot, self.context(snapshot, self.place(snapshot, offset)))
 
-    def context(self, snapshot: Snapshot, offset: int) -> CompletionContext:
-        """The context at a caret of a snapshot. To be called before anything is waited for."""
-        context = self.caret(snapshot, offset).context()
-        return replace(context, habit=self.habits.of(snapshot.document.language))
+    def place(self, snapshot: Snapshot, offset: int) -> CompletionContext:
+        """The text around a caret of a snapshot, and no more: enough to find what is known already. To be called
+        before anything is waited for."""
+        uri = snapshot.document.uri
+        where = self.notebooks.around(snapshot.document)
+        self.gathering.attend(uri, snapshot.document.line_of(offset))
+        path = self.gathering.path_of(uri)
+        habit = self.habits.of(snapshot.document.language)
+        at = where.start + offset
+        return CompletionContext(where.document, at, "line", None, path, habit=habit)
+
+    def context(self, snapshot: Snapshot, place: CompletionContext) -> CompletionContext:
+        """A place with what its tree tells. To be called before anything is waited for."""
+        document = place.document
+        own = document is snapshot.document
+        syntax = snapshot.tree_of(document) if own else self.trees.of(document)
+        found = gather(document, place.offset, syntax, place.path)
+        return replace(found, habit=place.habit)
+
+    def gathered(self, snapshot: Snapshot, context: CompletionContext) -> CompletionContext:
+        """A context with code from elsewhere, as it is now; the index is asked for what the next may use."""
+        return self._gathered(snapshot, context).context()
+
+    def _gathered(self, snapshot: Snapshot, context: CompletionContext) -> Caret:
+        at = (snapshot.document.uri, context.document, context.offset)
+        selection = self.gathering.choose(*at, snapshot.settings)
+        self.gathering.look_up(*at, context.syntax, snapshot.settings)
+        return Caret(context, selection)
 
     def open_folders(self) -> None:
         """Let hold what the settings and the projects say now of what may be read.

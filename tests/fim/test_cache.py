@@ -95,6 +95,28 @@ def test_edits_elsewhere_end_it_where_they_are_read(marked: str, is_found: bool)
     assert bool(found(marked, "foo", later)) == is_found
 
 
+@pytest.mark.parametrize(
+    ("made", "here", "fitting", "left"),
+    [
+        pytest.param("x = ║\n", "x = ║\n", "foo(a)", "foo(a)", id="where-it-was-made"),
+        pytest.param("x = ║\n", "x = ║\n", "", "", id="nothing-fits"),
+        pytest.param("x = ║\n", "x = fo║\n", "foo(a)", "o(a)", id="typed"),
+        pytest.param("x = ║\n", "x = fo║\n", "foo(a), b)", "o(a), b)", id="more-than-was-said"),
+        pytest.param("x = ║\n", "x = fo║\n", "fo", None, id="typed-whole"),
+        pytest.param("x = ║\n", "x = fo║\n", "", None, id="typed-although-nothing-fits"),
+        pytest.param("x = ║\n", "x = fo║\n", "Foo(a)", None, id="another-text-was-left"),
+        pytest.param("x = ║\n", "x = foo(║)\n", "foo(a)", None, id="closer-was-put"),
+        pytest.param(f"a\n{LONG * 9}x = ║\n", f"b\n{LONG * 9}x = ║\n", "f", None, id="far-above"),
+        pytest.param(f"x = ║\n{LONG * 9}a", f"x = ║\n{LONG * 9}b", "f", None, id="far-below"),
+    ],
+)
+def test_what_the_filters_left(made: str, here: str, fitting: str, left: str | None) -> None:
+    cache = CompletionCache()
+    cache.put(at(made), "v", Generation("foo(a)"), 0.0, fitting)
+    (hit,) = cache.hits(at(here), "v", 1.0)
+    assert hit.fitting == left
+
+
 def test_the_longest_is_first() -> None:
     cache = CompletionCache()
     cache.put(at("x║"), "v", Generation("yz + 1"), 0.0)

@@ -127,7 +127,8 @@ class CacheOrders(RuleBasedStateMachine):
     def small(self) -> None:
         """No more is kept than may be, and no place leads nowhere."""
         assert len(self.cache) <= N_ENTRIES
-        known = {entry_id for entries in self.cache._places.values() for entry_id in entries}
+        places = [entries for of in self.cache._places.values() for entries in of.values()]
+        known = {entry_id for entries in places for entry_id in entries}
         assert known == set(self.cache._entries)
 
 

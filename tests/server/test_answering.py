@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from midfill.engine import ModelInfo
 from midfill.engines.fake import Asked, FakeEngine, Script
-from midfill_server.answering import LIST_LIMIT_S, LOAD_LIMIT_S, SLACK_S, AskedBy
+from midfill.filters import filtered
+from midfill.generation import Generation
+from midfill.syntax import parse
+from midfill_server.answering import (
+    LIST_LIMIT_S,
+    LOAD_LIMIT_S,
+    MAX_FILTERED,
+    SLACK_S,
+    AskedBy,
+    _variant,
+)
 from midfill_server.scheduler import ASK_GRACE_S, CANCEL_GRACE_S, IDLE_S
 from typist import QUIET, URI, Typist, ahead, real
 from virtual_time import virtual
@@ -45,6 +57,76 @@ async def test_what_was_shown_can_be_typed_with_nothing_evaluated() -> None:
     # Neither asked nor rested.
     assert len(engine.requests) == 1
     assert now_s() == pytest.approx(began_s, abs=0.001)
+
+
+@pytest.fixture
+def work(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was read again: texts that were filtered, and documents that were parsed."""
+    done: list[str] = []
+
+    def counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            done.append(name)
+            return function(*arguments)
+
+        return call
+
+    monkeypatch.setattr("midfill.complete.filtered", counted("filtered", filtered))
+    monkeypatch.setattr("midfill_server.trees.parse", counted("parsed", parse))
+    return done
+
+
+async def answered_by(typist: Typist, work: list[str]) -> tuple[str, list[str]]:
+    """What is shown, and what had to be done for it."""
+    work.clear()
+    text = await typist.ghost()
+    done = work.copy()
+    # What is done ahead begins later.
+    await asyncio.sleep(1)
+    return text, done
+
+
+@virtual
+async def test_what_was_shown_is_typed_with_nothing_read_again(work: list[str]) -> None:
+    typist = Typist(FakeEngine("first + second\n"), AHEAD, "total = ║", "python")
+    assert await answered_by(typist, work) == ("first + second", ["parsed", "filtered"])
+    for idx, char in enumerate("first + secon", start=1):
+        typist.type(char)
+        assert await answered_by(typist, work) == ("first + second"[idx:], [])
+
+
+@virtual
+async def test_what_was_computed_ahead_is_shown_with_nothing_read_again(work: list[str]) -> None:
+    typist = Typist(FakeEngine({"a = ": "1\n", "a = 1\n": "b = 2\n"}), AHEAD, "a = ║", "python")
+    assert (await answered_by(typist, work))[0] == "1"
+    typist.type("1\n")
+    assert await answered_by(typist, work) == ("b = 2", [])
+
+
+def keep(typist: Typist, text: str) -> None:
+    """Have it said at the caret, and not filtered yet."""
+    snapshot = typist.session.snapshot(URI)
+    assert snapshot is not None
+    place = typist.session.place(snapshot, typist.caret)
+    typist.session.cache.put(place, _variant(snapshot), Generation(text), now_s())
+
+
+@virtual
+async def test_what_was_filtered_at_a_place_is_not_again(work: list[str]) -> None:
+    typist = Typist(FakeEngine(""), QUIET, "x = ║", "python")
+    keep(typist, "one + two")
+    assert await answered_by(typist, work) == ("one + two", ["parsed", "filtered"])
+    typist.type("o")
+    assert await answered_by(typist, work) == ("ne + two", [])
+
+
+@virtual
+async def test_so_much_is_filtered_for_a_request_at_most(work: list[str]) -> None:
+    typist = Typist(FakeEngine("right"), QUIET, "x = ║", "python")
+    for n in range(9):
+        keep(typist, f"\x1b{n}")
+    filtered = ["filtered"] * (MAX_FILTERED + 1)
+    assert await answered_by(typist, work) == ("right", ["parsed", *filtered])
 
 
 @virtual

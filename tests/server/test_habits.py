@@ -182,5 +182,5 @@ async def test_the_next_request_hears_of_it(typed: str, goes_up: bool) -> None:
     typist.type(typed)
     snapshot = typist.session.snapshot(URI)
     assert snapshot is not None
-    context = typist.session.context(snapshot, typist.caret)
+    context = typist.session.place(snapshot, typist.caret)
     assert (shift(context.habit) > 0) is goes_up
