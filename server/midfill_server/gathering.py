@@ -31,6 +31,7 @@ from midfill_server.folders import path_of
 
 if TYPE_CHECKING:
     from midfill.index import Index
+    from midfill.index_store import Progress
     from midfill_server.indexing import Indexing
 
 logger = logging.getLogger(__name__)
@@ -79,6 +80,8 @@ class Gathering:
         of a cell, or the document itself."""
         self.workspace = Workspace(())
         """Says what may be read; nothing as long as no folder is open."""
+        self.on_indexing: Callable[[], object] = lambda: None
+        """Called when files begin to be read."""
         self._documents = documents
         self._tree_of = tree_of
         self._notebook_of = notebook_of
@@ -91,6 +94,7 @@ class Gathering:
         self._imports: dict[str, _Imports] = {}
         self._settings: IndexSettings | None = None
         self._indexing: Indexing | None = None
+        self._progress: Progress | None = None
         self._stopping: set[asyncio.Task[None]] = set()
         self._found: dict[str, _Found] = {}
         self._wanted: _Question | None = None
@@ -116,7 +120,8 @@ class Gathering:
             # Of no use to `initialize`, which it would hold up.
             from midfill_server.indexing import Indexing  # noqa: PLC0415
 
-            self._indexing = Indexing(workspace, settings)
+            self._indexing = Indexing(workspace, settings, self._heard)
+            self._progress = None
             self._indexing.start()
 
     def changed(self, uris: Iterable[str]) -> None:
@@ -160,10 +165,19 @@ class Gathering:
             self._paths[uri] = path
         return self._paths[uri]
 
-    async def settled(self) -> None:
-        """Wait until the index has read the folders, and has answered."""
+    async def indexed(self) -> None:
+        """Wait until the folders have been read, or will not be."""
         if self._indexing is not None:
             await self._indexing.fresh()
+
+    def indexing(self) -> float | None:
+        """How much of the folders has been read, 0 to 1; None where that is not known."""
+        known = self._progress
+        return known.done / known.total if known and known.total else None
+
+    async def settled(self) -> None:
+        """Wait until the index has read the folders, and has answered."""
+        await self.indexed()
         if self._asking is not None:
             await self._asking
 
@@ -239,6 +253,11 @@ class Gathering:
         if self._thread is not None:
             self._thread.shutdown(wait=False, cancel_futures=True)
         await asyncio.gather(*self._stopping)
+
+    def _heard(self, progress: Progress) -> None:
+        self._progress = progress
+        if progress.total and not progress.done:
+            self.on_indexing()
 
     def _stop_indexing(self) -> None:
         if self._indexing is not None:

@@ -174,6 +174,7 @@ def create_server(session: Session) -> MidfillServer:
         if ls.session.started:
             return
         workspace.watch(ls)
+        workspace.show_indexing(ls)
         workspace.reload(ls)
         # Before the model is loaded, since they name it, and before a file is read that they leave out.
         await configuration.ask(ls)

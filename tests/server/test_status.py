@@ -159,6 +159,22 @@ def test_loading_has_a_bar(state_dir: Path) -> None:
         assert 0 < shares[-1] <= 100
 
 
+def test_indexing_has_a_bar(state_dir: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "space"
+    folder.mkdir()
+    for n in range(2500):
+        (folder / f"m{n}.py").write_text(f"def name_{n}(value):\n    return value + {n}\n" * 4)
+    with LspClient("--model", "fake:", state_dir=state_dir) as client:
+        client.replies["window/workDoneProgress/create"] = None
+        client.initialize(folders=(folder.as_uri(),), **WANTS_PROGRESS)
+        values = list(progress(client))
+        assert [values[0]["kind"], values[-1]["kind"]] == ["begin", "end"]
+        assert values[0]["title"] == "Midfill: indexing"
+        shares = [value["percentage"] for value in values[:-1]]
+        assert shares == sorted(shares)
+        assert 0 < shares[-1] <= 100
+
+
 @pytest.mark.parametrize(
     ("capabilities", "asked"),
     [pytest.param({}, False, id="cannot"), pytest.param(WANTS_PROGRESS, True, id="never-answers")],

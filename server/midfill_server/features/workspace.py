@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from lsprotocol import types as lsp
 
 from midfill_server.features.configuration import tell_problems
+from midfill_server.features.progress import watched
 from midfill_server.project import PROJECT_FILE
 
 if TYPE_CHECKING:
@@ -65,6 +67,24 @@ def reload(ls: MidfillServer) -> None:
     ls.session.folders.reload()
     ls.session.open_folders()
     tell_problems(ls)
+
+
+def show_indexing(ls: MidfillServer) -> None:
+    """Show how far the folders are read, where files are new and it takes long."""
+    gathering, showing = ls.session.gathering, set[asyncio.Task[None]]()
+
+    async def show() -> None:
+        with watched(ls, "Midfill: indexing", gathering.indexing):
+            await gathering.indexed()
+
+    def begin() -> None:
+        if showing:
+            return
+        task = asyncio.ensure_future(show())
+        showing.add(task)
+        task.add_done_callback(showing.discard)
+
+    gathering.on_indexing = begin
 
 
 def watch(ls: MidfillServer) -> None:
