@@ -39,6 +39,8 @@ SOURCE = "def add(a, b):\n    return "
 TICK_S = 0.01
 LEAST_REST_MS = 2.0
 """Of an editor before it asks. Shorter, it would ask with each key."""
+REST_S = 2.0
+"""Whoever types rests now and then, which is when the server tidies up."""
 LAST_S = 30.0
 """How long the last answers are waited for."""
 
@@ -248,6 +250,7 @@ async def editing(
                 item["text"] = trace.start
                 connection.notify("textDocument/didOpen", {"textDocument": item})
             record = await editor.play()
+            await asyncio.sleep(REST_S)
             connection.notify(
                 "textDocument/didClose", {"textDocument": {"uri": f"file:///replay/{trace.name}"}}
             )

@@ -122,7 +122,11 @@ def read_when_idle(session: Session, uri: str) -> None:
             work = _reading(session, snapshot, context, is_opened=back is None)
             session.scheduler.ahead(uri, context, work)
 
-    session.scheduler.when_idle(lambda: _quietly(read))
+    def idle() -> None:
+        _quietly(read)
+        session.heap.rest()
+
+    session.scheduler.when_idle(idle)
 
 
 async def _found(

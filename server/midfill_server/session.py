@@ -26,6 +26,7 @@ from midfill.workspace import Workspace
 from midfill_server.folders import Folders
 from midfill_server.gathering import Caret, Gathering
 from midfill_server.habits import Habits
+from midfill_server.heap import Heap
 from midfill_server.notebooks import Notebooks
 from midfill_server.pace import Pace
 from midfill_server.scheduler import Scheduler
@@ -94,6 +95,7 @@ class Session:
     scheduler: Scheduler = field(default_factory=Scheduler)
     cache: CompletionCache = field(default_factory=CompletionCache)
     pace: Pace = field(default_factory=Pace)
+    heap: Heap = field(default_factory=Heap)
     carets: dict[str, int] = field(default_factory=dict)
     """Where in a document was asked last, in characters from its end: what is typed there does not change it."""
     read: dict[str, Hashable] = field(default_factory=dict)
