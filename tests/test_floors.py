@@ -122,6 +122,12 @@ def test_only_convert_knows_both_worlds() -> None:
             ["llama_cpp", "httpx", "rich", "sqlite3", "pathspec", "filelock"],
             id="server",
         ),
+        # What an editor waits for when it starts a server.
+        pytest.param(
+            "midfill_server.cli.serve",
+            ["lsprotocol", "pygls", "tree_sitter", "asyncio", "midfill.settings"],
+            id="serve",
+        ),
         # Imported by a running server, when it has answered `initialize`.
         pytest.param(
             "midfill_server.indexing", ["llama_cpp", "pygls", "pathspec", "filelock"], id="indexing"

@@ -36,11 +36,10 @@ from pygls.protocol.language_server import lsp_method
 from midfill.hidden import quoted
 from midfill_server.defects import described, reported
 from midfill_server.framing import Frames
+from midfill_server.greeting import CHUNK, position_encoding
 
 logger = logging.getLogger(__name__)
 
-CHUNK = 1 << 16
-"""Bytes read at a time: what a pipe holds."""
 SETTLE_S = 2.0
 """How long an editor that says `exit` without waiting for the answer to `shutdown` may hold the process up."""
 
@@ -56,6 +55,8 @@ class StrictProtocol(LanguageServerProtocol):
         self.left = asyncio.Event()
         """Set when the editor has said `exit`, or is gone."""
         self._initialized = False
+        self.greeted_id: int | str | None = None
+        """The `initialize` that was answered before all this was loaded (`greeting`)."""
 
     def receive(self, body: bytes | None) -> None:
         """Handle one message; None stands for one that could not be told from its surroundings."""
@@ -93,7 +94,7 @@ class StrictProtocol(LanguageServerProtocol):
                 return
             self._check_life(method)
             self._get_handler(method)
-            params = self._typed(message)
+            params = self._greeting(message) if msg_id == self.greeted_id else self._typed(message)
             if method == lsp.SHUTDOWN:
                 self._shutdown = True
             self._handle_request(msg_id, method, params)
@@ -128,6 +129,16 @@ class StrictProtocol(LanguageServerProtocol):
                     return self._params({**message, "params": {}}, wanted)
             raise JsonRpcInvalidParams("The parameters do not have the method's shape") from None
 
+    def _greeting(self, message: dict[str, Any]) -> Any:
+        """The parameters of `initialize`, which was answered: what cannot be read of it does not count."""
+        try:
+            return self._typed(message)
+        except JsonRpcInvalidParams:
+            logger.warning("initialize does not have its shape: nothing of it holds")
+            encodings = [position_encoding(message["params"]["capabilities"])]
+            plain = {"capabilities": {"general": {"positionEncodings": encodings}}}
+            return self._typed({**message, "params": plain})
+
     def _params(self, message: dict[str, Any], wanted: type[Any]) -> Any:
         params = self._converter.structure(message, wanted).params
         # lsprotocol takes anything for a token, and pygls looks it up (found by fuzzing).
@@ -160,7 +171,9 @@ class StrictProtocol(LanguageServerProtocol):
 
     def _send_handler_result(self, future: Future[Any], *, msg_id: int | str) -> None:
         self._request_futures.pop(msg_id, None)
-        if future.cancelled():
+        if msg_id == self.greeted_id:
+            self.greeted_id = None
+        elif future.cancelled():
             self._refuse(msg_id, JsonRpcRequestCancelled("The request was cancelled"))
         elif (error := future.exception()) is None:
             self._send_response(msg_id, result=future.result())

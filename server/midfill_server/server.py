@@ -37,6 +37,7 @@ from midfill_server.features.items import TRIGGER_CHARACTERS
 from midfill_server.features.prompt import PROMPT_REQUEST, prompt
 from midfill_server.features.status import StatusLight, snooze, status
 from midfill_server.features.workspace import ALL_FILES
+from midfill_server.greeting import Greeted
 from midfill_server.protocol import StrictProtocol, serve
 from midfill_server.session import Session
 
@@ -60,8 +61,8 @@ class MidfillServer(LanguageServer):
         self.session = session
         self.status = StatusLight(self)
 
-    def serve_stdio(self) -> None:
-        """Serve the editor at the other end of standard input and output until it leaves."""
+    def serve_stdio(self, greeted: Greeted) -> None:
+        """Serve the editor at the other end of standard input and output until it leaves; it may be greeted already."""
         with (
             # Read without Python's buffer: its lock, held by a reading thread, breaks the end of the process.
             open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as source,
@@ -72,7 +73,9 @@ class MidfillServer(LanguageServer):
                 sink.write(data)
                 sink.flush()
 
-            self._serve(source.read, write)
+            first = [greeted.taken] if greeted.taken else []
+            self.protocol.greeted_id = greeted.msg_id
+            self._serve(lambda size: first.pop() if first else source.read(size), write)
 
     def serve_tcp(self, host: str, port: int) -> None:
         """Listen there, and serve the first editor that connects until it leaves."""

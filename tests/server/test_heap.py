@@ -19,7 +19,7 @@ from virtual_time import virtual
 @virtual
 async def test_once_in_a_while_at_rest() -> None:
     trim = mock.Mock()
-    with mock.patch("midfill_server.heap.trimming", lambda: trim):
+    with mock.patch("midfill_server.heap.trimming", return_value=trim):
         typist = Typist(FakeEngine("x"))
         for _ in range(100):
             typist.type("a")

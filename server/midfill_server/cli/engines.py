@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from midfill.engines.model_files import chosen_model
+if TYPE_CHECKING:
+    from midfill.engine import Role
 
 Option = Callable[[Callable[..., Any]], Callable[..., Any]]
 """Gives a command an option."""
 
-MODEL: Option = click.option(
-    "--model",
-    default=partial(chosen_model, "completion"),
-    help="A model's name or a GGUF file's path; by default the chosen one, else the embedded one.",
+
+def _chosen(role: Role) -> Callable[[], str]:
+    def chosen() -> str:
+        # A server that is started answers its editor before it looks.
+        from midfill.engines.model_files import chosen_model  # noqa: PLC0415
+
+        return chosen_model(role)
+
+    return chosen
+
+
+MODEL_HELP = (
+    "A model's name or a GGUF file's path; by default the chosen one, else the embedded one."
 )
+MODEL: Option = click.option("--model", default=_chosen("completion"), help=MODEL_HELP)
 URLS: Option = click.option(
     "--url",
     "urls",
@@ -26,6 +36,6 @@ URLS: Option = click.option(
 )
 INSTRUCT: Option = click.option(
     "--instruct",
-    default=partial(chosen_model, "instruct"),
+    default=_chosen("instruct"),
     help="The same for the one that explains and edits.",
 )

@@ -1,27 +1,29 @@
 """`midfill serve`: the language server."""
 
+# What takes long to import is imported when the editor has its answer.
+# ruff: noqa: PLC0415
+
 from __future__ import annotations
 
 import logging
 import sys
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import click
 
-from midfill.engines.crashes import watch
-from midfill.engines.model_files import chosen_model
-from midfill.engines.select import open_engine
-from midfill.settings import EngineSettings, InstructSettings, LogLevel, Settings
-from midfill_server.cli.engines import MODEL, URLS
-from midfill_server.server import create_server
-from midfill_server.session import Session
+from midfill_server.cli.engines import MODEL_HELP, URLS
+from midfill_server.greeting import Greeted, greet
+
+if TYPE_CHECKING:
+    from midfill.settings import LogLevel
 
 
 @click.command("serve")
 @click.option(
     "--tcp", metavar="HOST:PORT", help="Listen there instead of using standard input and output."
 )
-@MODEL
+@click.option("--model", help=MODEL_HELP)
 @URLS
 @click.option(
     "--log-level",
@@ -32,11 +34,28 @@ from midfill_server.session import Session
 )
 @click.option("--stdio", is_flag=True, help="Use standard input and output, as is the default.")
 def command(
-    tcp: str | None, model: str, urls: tuple[str, ...], log_level: LogLevel, stdio: bool
+    tcp: str | None, model: str | None, urls: tuple[str, ...], log_level: LogLevel, stdio: bool
 ) -> None:
     """Run the language server, for an editor."""
     if stdio and tcp:
         raise click.UsageError("--stdio and --tcp exclude each other")
+    try:
+        greeted = greet() if tcp is None else Greeted(b"")
+    except KeyboardInterrupt:
+        sys.exit(1)
+    _serve(tcp, greeted, model, urls, log_level)
+
+
+def _serve(
+    tcp: str | None, greeted: Greeted, model: str | None, urls: tuple[str, ...], log_level: LogLevel
+) -> None:
+    from midfill.engines.crashes import watch
+    from midfill.engines.model_files import chosen_model
+    from midfill.engines.select import open_engine
+    from midfill.settings import EngineSettings, InstructSettings, Settings
+    from midfill_server.server import create_server
+    from midfill_server.session import Session
+
     logging.basicConfig(
         stream=sys.stderr, format="midfill %(levelname)s: %(message)s", level=log_level.upper()
     )
@@ -49,7 +68,7 @@ def command(
             settings.engine, settings.instruct, role=role, tell=server.tell
         ),
         Settings(
-            EngineSettings(model=model, urls=urls),
+            EngineSettings(chosen_model("completion") if model is None else model, urls=urls),
             instruct=InstructSettings(model=chosen_model("instruct")),
             log_level=log_level,
         ),
@@ -57,7 +76,7 @@ def command(
     server = create_server(session)
     with suppress(KeyboardInterrupt):
         if tcp is None:
-            server.serve_stdio()
+            server.serve_stdio(greeted)
         else:
             server.serve_tcp(*_address(tcp))
     # The protocol's rule: an editor that went without saying goodbye is status 1.
