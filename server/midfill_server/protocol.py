@@ -43,6 +43,9 @@ logger = logging.getLogger(__name__)
 SETTLE_S = 2.0
 """How long an editor that says `exit` without waiting for the answer to `shutdown` may hold the process up."""
 
+CANCEL_BYTES = 200
+"""A message that cancels a request is shorter."""
+
 _END = b""
 """After the last message. A message has at least one byte."""
 
@@ -55,8 +58,16 @@ class StrictProtocol(LanguageServerProtocol):
         self.left = asyncio.Event()
         """Set when the editor has said `exit`, or is gone."""
         self._initialized = False
+        self.called_off: set[int | str | None] = set()
+        """Requests whose cancelling has arrived and waits for its turn. Such a request need not be begun."""
         self.greeted_id: int | str | None = None
         """The `initialize` that was answered before all this was loaded (`greeting`)."""
+
+    def hear(self, body: bytes | None) -> None:
+        """Take notice of a message before its turn; called by the thread that reads."""
+        if body is not None and len(body) < CANCEL_BYTES and b"cancelRequest" in body:
+            with suppress(ValueError, RecursionError):
+                self.called_off.add(_cancelled_by(json.loads(body)))
 
     def receive(self, body: bytes | None) -> None:
         """Handle one message; None stands for one that could not be told from its surroundings."""
@@ -80,6 +91,8 @@ class StrictProtocol(LanguageServerProtocol):
         method = message["method"]
         try:
             if "id" not in message:
+                if method == lsp.CANCEL_REQUEST:
+                    self.called_off.discard(_cancelled_by(message))
                 if not self._shutdown or method == lsp.EXIT:
                     self._handle_notification(method, self._typed(message))
                 return
@@ -94,6 +107,8 @@ class StrictProtocol(LanguageServerProtocol):
                 return
             self._check_life(method)
             self._get_handler(method)
+            if msg_id in self.called_off and method not in (lsp.INITIALIZE, lsp.SHUTDOWN):
+                raise JsonRpcRequestCancelled("The request was cancelled")
             params = self._greeting(message) if msg_id == self.greeted_id else self._typed(message)
             if method == lsp.SHUTDOWN:
                 self._shutdown = True
@@ -250,6 +265,7 @@ async def serve(
             with suppress(OSError, ValueError):
                 while data := read(CHUNK):
                     for body in frames.feed(data):
+                        protocol.hear(body)
                         loop.call_soon_threadsafe(messages.put_nowait, body)
             loop.call_soon_threadsafe(messages.put_nowait, _END)
 
@@ -291,6 +307,13 @@ class _Writer:
 async def _done(future: Future[Any] | asyncio.Future[Any]) -> None:
     with suppress(Exception, asyncio.CancelledError):
         await (future if isinstance(future, asyncio.Future) else asyncio.wrap_future(future))
+
+
+def _cancelled_by(message: object) -> int | str | None:
+    """The id of the request that a message cancels, if it is one that does."""
+    if not isinstance(message, dict) or "id" in message or message.get("jsonrpc") != "2.0":
+        return None
+    return _id_of(message.get("params")) if message.get("method") == lsp.CANCEL_REQUEST else None
 
 
 def _id_of(message: object) -> int | str | None:

@@ -8,6 +8,7 @@ file, so the handlers of the document notifications are replaced by ours.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import socket
 import sys
@@ -85,6 +86,10 @@ class MidfillServer(LanguageServer):
             self._serve(connection.recv, connection.sendall)
 
     def _serve(self, read: Callable[[int], bytes], write: Callable[[bytes], object]) -> None:
+        # What was made by now stays to the end. To look through it for what is free took 35 ms, in which nobody is
+        # answered (60,000 objects, measured).
+        gc.freeze()
+
         async def serving() -> None:
             watch_loop()
             await serve(self.protocol, read, write)

@@ -12,6 +12,7 @@ import pytest
 
 from lsp_client import TIMEOUT_S, URI, LspClient
 from midfill.engines.fake import FakeEngine
+from midfill_server.framing import Frames
 from midfill_server.protocol import serve
 from midfill_server.server import MidfillServer, create_server
 from midfill_server.session import Session
@@ -257,6 +258,34 @@ def test_every_request_is_answered_once_in_any_order(tmp_path: Path, seed: int) 
         assert client.close() == 0
         assert sorted(client.answered) == sorted({*client.answered})
         assert b"ERROR" not in client.stderr
+
+
+async def test_what_is_cancelled_before_its_turn_is_not_begun() -> None:
+    server = create_server(Session(lambda settings, role: FakeEngine()))
+    begun: list[Any] = []
+    said: list[bytes] = []
+
+    @server.feature("test/work")
+    async def work(ls: MidfillServer, params: Any) -> None:
+        begun.append(params)
+
+    calls: list[dict[str, Any]] = [
+        {"id": 1, "method": "initialize", "params": {"capabilities": {}}},
+        *({"id": number, "method": "test/work"} for number in (2, 3, 4)),
+        {"method": "$/cancelRequest", "params": {"id": 1}},
+        {"method": "$/cancelRequest", "params": {"id": 3}},
+        {"method": "$/cancelRequest", "params": ["3"]},
+        # Ids are not to be used again, but nothing may be left of the first.
+        {"id": 3, "method": "test/work"},
+    ]
+    data = b"".join(frame({"jsonrpc": "2.0", **call}) for call in calls)
+    chunks = iter([data, b""])
+    await serve(server.protocol, lambda size: next(chunks), said.append)
+    answers = [json.loads(body or b"") for body in Frames().feed(b"".join(said))]
+    codes = [(answer["id"], answer.get("error", {}).get("code")) for answer in answers]
+    assert sorted(codes, key=str) == [(1, None), (2, None), (3, -32800), (3, None), (4, None)]
+    assert len(begun) == 3
+    assert not server.protocol.called_off - {None}
 
 
 async def test_a_handler_sees_what_the_editor_had_when_it_asked() -> None:
