@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from midfill.context import CompletionContext
-from midfill.definitions import Imported, imports_of
+from midfill.definitions import Imported
 from midfill.masking import masked
 from midfill.prompt import CHARS_PER_TOKEN
 from midfill.recent import JUMP_LINES, Chunk, Ring, region, text_of
@@ -27,10 +27,10 @@ from midfill.snippets import Snippet
 from midfill.syntax import Syntax
 from midfill.text import Document
 from midfill.workspace import Workspace
+from midfill_server.asking import Question, ask
 from midfill_server.folders import path_of
 
 if TYPE_CHECKING:
-    from midfill.index import Index
     from midfill.index_store import Progress
     from midfill_server.indexing import Indexing
 
@@ -38,19 +38,6 @@ logger = logging.getLogger(__name__)
 
 QUERY_LINES = 20
 """Lines up to the caret that candidates are compared with: the window of RepoCoder (Zhang et al. 2023)."""
-
-PLACE_LINES = 4
-PLACES = 32
-"""Pieces of other files that are like the last four lines, for an engine that copies: of 600 holes each at the ends of
-lines, inside them and of expressions, copying was right in .145, .240 and .210 with the hole's file alone, in
-.230, .310 and .287 with these pieces, and in .232, .302 and .285 with all files of the package (`bench.copying`)."""
-
-PLACE_FILES = 8
-"""Of so many files, because whether each may be read is asked of the file system on each line."""
-
-MAX_LINES_OF_IMPORTS = 2000
-"""Longer documents count with the imports that they had when they were indexed: finding them takes 50 ms for 10,000
-lines (measured with tree-sitter 0.26.1), in which Python's lock is held."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +84,7 @@ class Gathering:
         self._progress: Progress | None = None
         self._stopping: set[asyncio.Task[None]] = set()
         self._found: dict[str, _Found] = {}
-        self._wanted: _Question | None = None
+        self._wanted: Question | None = None
         self._asking: asyncio.Task[None] | None = None
         self._thread: ThreadPoolExecutor | None = None
 
@@ -235,7 +222,7 @@ class Gathering:
             return
         at = (document.line_of(offset), len(document.lines))
         imports = self._imports.get(uri)
-        self._wanted = _Question(
+        self._wanted = Question(
             *(uri, query, document.language, self.path_of(uri), syntax, at),
             # Finding them takes longer than all else, and typing within a line brings none.
             imports.found if imports and imports.at == at else None,
@@ -331,7 +318,7 @@ class Gathering:
                 return
             index = self._indexing.index
             try:
-                answer = await loop.run_in_executor(self._thread, _answer, index, question)
+                answer = await loop.run_in_executor(self._thread, ask, index, question)
                 found = (
                     *self._from_index(answer.definitions, "definition"),
                     *self._from_index(answer.similar, "similar"),
@@ -349,29 +336,9 @@ class _Place(NamedTuple):
     line: int
 
 
-class _Question(NamedTuple):
-    uri: str
-    text: str
-    language: str
-    path: str
-    syntax: Syntax | None
-    at: tuple[int, int]
-    """The line, and how many there are."""
-    imports: tuple[Imported, ...] | None
-    """The document's own, where they are known."""
-
-
 class _Imports(NamedTuple):
     at: tuple[int, int]
     found: tuple[Imported, ...] | None
-
-
-class _Answer(NamedTuple):
-    imports: tuple[Imported, ...] | None
-    definitions: list[Snippet]
-    similar: list[Snippet]
-    alike: list[Snippet]
-    """Like the last lines."""
 
 
 @dataclass(frozen=True)
@@ -391,25 +358,6 @@ class _Run:
     line: int
     chosen: tuple[Candidate, ...]
     settings: Settings = field(repr=False)
-
-
-def _answer(index: Index, question: _Question) -> _Answer:
-    """What the index says. Called in a thread of its own."""
-    text, syntax, path = question.text, question.syntax, question.path
-    short = syntax is not None and len(syntax.document.lines) <= MAX_LINES_OF_IMPORTS
-    imports = question.imports
-    if imports is None and syntax and short:
-        imports = imports_of(syntax)
-    definitions = index.definitions_for(text, question.language, path, imports=imports)
-    last_lines = "\n".join(text.split("\n")[-PLACE_LINES:])
-    alike = index.similar(last_lines, path, limit=PLACES)
-    files = set(list(dict.fromkeys(each.path for each in alike))[:PLACE_FILES])
-    return _Answer(
-        imports,
-        definitions,
-        index.similar(text, path),
-        [each for each in alike if each.path in files],
-    )
 
 
 def _query(document: Document, line: int, offset: int) -> str:
