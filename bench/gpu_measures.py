@@ -26,12 +26,13 @@ from typing import Any
 from bench.shapes import chain
 
 from midfill.engine import Sampling, Usage
-from midfill.engines.fit import Machine, Needs, shares
+from midfill.engines.fit import Machine, shares
 from midfill.engines.gguf_header import read_header
 from midfill.engines.llama import LlamaEngine
 from midfill.engines.llama_library import library
 from midfill.engines.llama_load import load
 from midfill.engines.llama_memory import this_machine
+from midfill.engines.needs import Needs
 from midfill.errors import ModelError
 from midfill.settings import EngineSettings
 

@@ -14,7 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from midfill.engines.fit import GIB, Gpu, Machine, Needs, Plan, plan, shares
+from midfill.engines.fit import GIB, Gpu, Machine, Plan, plan, shares
+from midfill.engines.needs import Needs
 from midfill.engines.ram import Ram, ram
 from midfill.errors import ModelError
 from midfill.settings import EngineSettings

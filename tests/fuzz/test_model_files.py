@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from fuzz.values import is_sentence
 from gguf_models import tiny_model
-from midfill.engines.fit import Machine, Needs, for_completion, plan, steps_down
+from midfill.engines.fit import Machine, for_completion, plan, steps_down
 from midfill.engines.gguf_header import read_header
+from midfill.engines.needs import Needs
 from midfill.engines.ram import Ram
 from midfill.errors import ModelError
 from midfill.settings import EngineSettings

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from midfill.abilities import Abilities, Listed, abilities_of
 from midfill.chat_formats import all_tags, chat_pieces
 from midfill.engine import Belief, ModelInfo
-from midfill.engines.fit import N_BATCH_CPU, Needs
+from midfill.engines.fit import N_BATCH_CPU
 from midfill.engines.gguf_header import (
     NAME_KEYS,
     GgufHeader,
@@ -22,6 +22,7 @@ from midfill.engines.gguf_header import (
     read_header,
     texts_at,
 )
+from midfill.engines.needs import Needs
 from midfill.engines.quantized import weights_bytes
 from midfill.formats import control_pieces
 

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from midfill.engines.fit import N_BATCH_CPU, N_BATCH_GPU, KvType
+from midfill.engines.fit import N_BATCH_CPU, N_BATCH_GPU
 from midfill.engines.llama_library import ABORT_WHEN_TEXT, lc, recent_errors
 from midfill.engines.llama_model import LlamaModel
+from midfill.engines.needs import KvType
 from midfill.errors import EngineError, EngineFull, ModelError
 
 Logits = npt.NDArray[np.float32]

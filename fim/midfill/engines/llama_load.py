@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from midfill.engine import ModelInfo
-from midfill.engines.fit import N_SLOTS_MOST, Needs, Plan, for_completion, plan, steps_down
+from midfill.engines.fit import N_SLOTS_MOST, Plan, for_completion, plan, steps_down
 from midfill.engines.gguf_header import read_header
 from midfill.engines.llama_context import N_SPARE, LlamaContext
 from midfill.engines.llama_library import lc
 from midfill.engines.llama_memory import this_machine
 from midfill.engines.llama_model import LlamaModel, check_file
+from midfill.engines.needs import Needs
 from midfill.engines.tuned import Tuned, default_threads, read_tuned, tuned_path
 from midfill.errors import ModelError
 from midfill.settings import EngineSettings

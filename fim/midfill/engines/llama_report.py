@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from midfill.engine import ModelInfo, Sampling
-from midfill.engines.fit import Needs, plan, shares
+from midfill.engines.fit import plan, shares
 from midfill.engines.gguf_header import read_header
 from midfill.engines.llama import LlamaEngine
 from midfill.engines.llama_library import lc
 from midfill.engines.llama_load import llama_version
 from midfill.engines.llama_memory import this_machine
 from midfill.engines.llama_model import LlamaModel, check_file
+from midfill.engines.needs import Needs
 from midfill.engines.ram import cpu_name, n_cores
 from midfill.engines.tuned import read_tuned, tuned_path
 from midfill.errors import MidfillError, ModelError

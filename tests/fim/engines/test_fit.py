@@ -15,7 +15,6 @@ from midfill.engines.fit import (
     MIB,
     Gpu,
     Machine,
-    Needs,
     Plan,
     for_completion,
     plan,
@@ -23,6 +22,7 @@ from midfill.engines.fit import (
     steps_down,
 )
 from midfill.engines.gguf_header import GgufHeader, Tensor, read_header
+from midfill.engines.needs import Needs
 from midfill.engines.ram import Ram
 from midfill.errors import ModelError
 from midfill.settings import EngineSettings

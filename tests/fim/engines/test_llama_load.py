@@ -15,12 +15,13 @@ import pytest
 
 from gguf_models import Shape, tiny_model
 from midfill.engines import llama_load
-from midfill.engines.fit import GIB, MIB, Gpu, Machine, Needs, Plan
+from midfill.engines.fit import GIB, MIB, Gpu, Machine, Plan
 from midfill.engines.gguf_header import read_header
 from midfill.engines.llama_context import LlamaContext
 from midfill.engines.llama_library import lc
 from midfill.engines.llama_load import Loaded, llama_version, load
 from midfill.engines.llama_model import LlamaModel
+from midfill.engines.needs import Needs
 from midfill.engines.ram import Ram
 from midfill.engines.tuned import Tuned, tuned_path, write_tuned
 from midfill.errors import ModelError

@@ -11,11 +11,12 @@ import pytest
 
 from gguf_models import Shape, tiny_model
 from midfill.engines import llama_memory
-from midfill.engines.fit import GIB, MIB, Gpu, Needs
+from midfill.engines.fit import GIB, MIB, Gpu
 from midfill.engines.gguf_header import read_header
 from midfill.engines.llama_library import lc
 from midfill.engines.llama_memory import this_machine
 from midfill.engines.llama_model import LlamaModel
+from midfill.engines.needs import Needs
 from midfill.engines.ram import Ram
 
 pytestmark = pytest.mark.model
