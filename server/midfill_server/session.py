@@ -296,10 +296,10 @@ class Session:
             self._instruct_is = wanted
         return self._instruct
 
-    def parsed(self, uri: str) -> tuple[Document, Syntax | None] | None:
-        """A document and its tree, or None if it is not open."""
+    async def parsed(self, uri: str) -> tuple[Document, Syntax | None] | None:
+        """A document as it is now and its tree, which is waited for; or None if it is not open."""
         document = self.documents.get(uri)
-        return None if document is None else (document, self.trees.of(document))
+        return None if document is None else (document, await self.trees.made(document))
 
     def works(self, engine: Engine, model: str) -> None:
         """An engine has its model. If it is still the one in use, what was wrong with it is mended."""

@@ -52,6 +52,15 @@ class Trees:
         self._known[document.uri] = _Known(document, syntax)
         return syntax
 
+    async def made(self, document: Document) -> Syntax | None:
+        """The document's tree, waited for; nothing only where there is none for it."""
+        while (syntax := self.of(document)) is None:
+            coming = self._coming.get(document.uri)
+            if coming is None:
+                break
+            await asyncio.shield(coming)
+        return syntax
+
     def at_hand(self, document: Document) -> Syntax | None:
         """The document's tree if it has been made."""
         known = self._known.get(document.uri)

@@ -337,6 +337,13 @@ def test_tests_go_into_a_new_file_and_never_over_another(client: LspClient, fold
     assert told(client) == "test_shelf.py exists already and is left as it is."
 
 
+def test_a_long_document_that_was_just_opened_is_explained(client: LspClient) -> None:
+    begin(client)
+    uri = "file:///work/long.py"
+    client.open(SHELF + "def g(a, b):\n    return [a, b, a + b]\n\n" * 3000, uri)
+    assert "facts" in [part["kind"] for part in explained(client, uri)]
+
+
 def explained(client: LspClient, uri: str, where: Any = CARET) -> list[dict[str, Any]]:
     """The notifications of an explanation, after its answer came."""
     asked = {"id": "x1", "textDocument": {"uri": uri}, "range": where}
@@ -461,13 +468,13 @@ async def test_the_model_reads_while_the_menu_is_open(by_hand: bool, reads: int)
     kind = lsp.CodeActionTriggerKind(2 - by_hand)
     context = lsp.CodeActionContext([], trigger_kind=kind)
     identifier = lsp.TextDocumentIdentifier("file:///work/a.py")
-    code_actions(here, lsp.CodeActionParams(identifier, lsp.Range(at, at), context))
+    await code_actions(here, lsp.CodeActionParams(identifier, lsp.Range(at, at), context))
     for _ in range(1000 if by_hand else 20):
         if not engine.usages:
             await asyncio.sleep(0.01)  # The chat template runs in a thread.
     assert [asked.sampling.max_tokens for asked in engine.requests] == [0] * reads
     # What is asked then begins with what was read.
-    document, syntax = here.session.parsed("file:///work/a.py")
+    document, syntax = await here.session.parsed("file:///work/a.py")
     offset = SHELF.index("total")
     subject = subject_at(document, syntax, offset, offset)
     assert subject is not None

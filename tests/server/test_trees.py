@@ -60,6 +60,18 @@ async def test_a_long_document_has_its_tree_later(monkeypatch: pytest.MonkeyPatc
     assert found.document is LONG
 
 
+async def test_who_cannot_do_without_a_tree_waits_for_it() -> None:
+    known = Trees()
+    first, second = await asyncio.gather(known.made(LONG), known.made(LONG))
+    assert first is not None
+    assert first is second is known.at_hand(LONG)
+    assert await known.made(SHORT) is known.at_hand(SHORT)
+
+
+async def test_a_document_without_a_grammar_is_not_waited_for() -> None:
+    assert await Trees().made(Document.of("x", "plaintext", uri="a")) is None
+
+
 async def test_a_key_in_a_long_document_is_parsed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     known = Trees()
     known.of(LONG)

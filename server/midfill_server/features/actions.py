@@ -105,7 +105,7 @@ class Place:
             ) from None
 
 
-def code_actions(ls: MidfillServer, params: lsp.CodeActionParams) -> list[lsp.CodeAction]:
+async def code_actions(ls: MidfillServer, params: lsp.CodeActionParams) -> list[lsp.CodeAction]:
     """Answer `textDocument/codeAction`; what cannot be done is there and says why, where the client shows it.
 
     An editor that asks by itself, at every move of the caret, is told of repairs only.
@@ -113,7 +113,7 @@ def code_actions(ls: MidfillServer, params: lsp.CodeActionParams) -> list[lsp.Co
     context, client = params.context, _client(ls)
     uri = params.text_document.uri
     diagnostics = tuple(_told(one) for one in context.diagnostics)
-    subject = subject_in(ls, uri, params.range, diagnostics)
+    subject = await subject_in(ls, uri, params.range, diagnostics)
     if subject is None or client is None:
         return []
     by_hand = context.trigger_kind != lsp.CodeActionTriggerKind.Automatic
@@ -159,11 +159,11 @@ async def refactor(ls: MidfillServer, told: Any) -> dict[str, Any]:
     return {"applied": applied, "reason": reason, "copiedShare": round(made.copied_share, 2)}
 
 
-def subject_in(
+async def subject_in(
     ls: MidfillServer, uri: str, where: lsp.Range, diagnostics: tuple[str, ...] = ()
 ) -> Subject | None:
     """What a range means, or None where the document is not open, is kept out of prompts, or has nothing there."""
-    parsed = ls.session.parsed(uri)
+    parsed = await ls.session.parsed(uri)
     if parsed is None or not ls.session.gathering.may_complete(uri):
         return None
     document, syntax = parsed
@@ -176,7 +176,7 @@ async def _edit(ls: MidfillServer, place: Place) -> tuple[lsp.WorkspaceEdit | No
     """The edit that a task came to, or None; the user has been told why."""
     made, edit = Proposal(), None
     try:
-        task, subject = _asked_for(ls, place)
+        task, subject = await _asked_for(ls, place)
         made = await _made(ls, task, subject)
         label, client = f"Midfill: {task.title}", _edits_of(ls)
         if made.file_text:
@@ -191,14 +191,14 @@ async def _edit(ls: MidfillServer, place: Place) -> tuple[lsp.WorkspaceEdit | No
     return edit, made
 
 
-def _asked_for(ls: MidfillServer, place: Place) -> tuple[Task, Subject]:
+async def _asked_for(ls: MidfillServer, place: Place) -> tuple[Task, Subject]:
     """The task and what it is about.
 
     Raises:
         MidfillError: it cannot be done here, or no more.
     """
     task = tasks().get(place.task)
-    subject = subject_in(ls, place.uri, place.range, place.diagnostics)
+    subject = await subject_in(ls, place.uri, place.range, place.diagnostics)
     if subject is None or task is None:
         raise MidfillError("There is no code here to work on.")
     if place.version not in (-1, subject.document.version):

@@ -91,7 +91,7 @@ async def _explained(
         MidfillError: there is nothing to explain.
     """
     session = ls.session
-    subject = subject_in(ls, place.uri, place.range, place.diagnostics)
+    subject = await subject_in(ls, place.uri, place.range, place.diagnostics)
     if subject is None:
         raise MidfillError("There is no code here to explain; select some.")
     whole = ""
