@@ -56,7 +56,7 @@ async def latency(completing: str, instructing: str, rounds: int, threads: int) 
                 alone.append(await asked.completion(next(places), lines))
                 asked.facts.clear()
                 running = asyncio.ensure_future(asked.explanation(functions[idx % len(functions)]))
-                await asked.facts.wait()
+                await asyncio.wait_for(asked.facts.wait(), READY_S)
                 await asyncio.sleep(AHEAD_MS / 1000)
                 took = await asked.completion(next(places), lines)
                 if not running.done():
