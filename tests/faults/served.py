@@ -10,6 +10,7 @@ from collections.abc import Callable
 from unittest import mock
 
 from midfill.engine import Engine, Role
+from midfill.engines import select
 from midfill.engines.supervisor import HostEngine
 from midfill.settings import EngineSettings, InstructSettings
 from midfill_server.cli import serve
@@ -34,7 +35,7 @@ def defect(session: Session, snapshot: Snapshot, offset: int) -> None:
 
 
 if __name__ == "__main__":
-    with mock.patch.object(serve, "open_engine", in_a_host):
+    with mock.patch.object(select, "open_engine", in_a_host):
         if "MIDFILL_DEFECT" in os.environ:
             Session.context = defect  # type: ignore[assignment, method-assign]
         serve.command()
