@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -18,7 +19,8 @@ import helix
 
 HELIX, TMUX = helix.find(), shutil.which("tmux")
 MANUAL = Path(__file__).parents[2] / "docs" / "editors.md"
-SAYS = "fake:text=th.exists(path)"
+SAYS = {"return os.pa": "th.exists(path)"}
+"""And nothing before: a list that is open already is narrowed by Helix, not asked for anew."""
 START = "import os\n\n\ndef isfile(path):\n    "
 TYPED = "return os.pa"
 
@@ -67,19 +69,22 @@ class Terminal:
         ).stdout
 
 
-def configuration() -> str:
+def configuration(model: str) -> str:
     """What the manual tells Helix' users to write, with another model."""
     found = re.search(r"### Helix.*?```toml\n(.*?)```", MANUAL.read_text("utf-8"), re.DOTALL)
     assert found
     assert "/path/to/model.gguf" in found[1]
-    return found[1].replace("/path/to/model.gguf", SAYS)
+    return found[1].replace("/path/to/model.gguf", model)
 
 
 @pytest.fixture
 def terminal(tmp_path: Path) -> Iterator[Terminal]:
     assert HELIX is not None
     (tmp_path / ".config/helix").mkdir(parents=True)
-    (tmp_path / ".config/helix/languages.toml").write_text(configuration())
+    answers = tmp_path / "answers.json"
+    answers.write_text(json.dumps(SAYS))
+    settings = configuration(f"fake:answers={answers}")
+    (tmp_path / ".config/helix/languages.toml").write_text(settings)
     source, program = tmp_path / "main.py", tmp_path / "start"
     source.write_text(START)
     told = {
