@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+from base64 import b32encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,7 @@ def work_folder(folder: Path, planted: Planted) -> dict[str, Path]:
     (root / ".midfillignore").write_text("private.py\n")
     (root / "midfill.toml").write_text("[completion]\nignore = 'own.*'\n")
     (root / "link.py").symlink_to(places["linked"])
-    masked = planted.by_place["masked"] = f"AKIA{secrets.token_hex(8).upper()}"
+    masked = planted.by_place["masked"] = f"AKIA{b32encode(secrets.token_bytes(10)).decode()}"
     (root / "settings.py").write_text(
         f'AWS_KEY = "{masked}"\n\n\ndef helper_masked(alpha):\n    pass\n'
     )

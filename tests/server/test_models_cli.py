@@ -19,7 +19,7 @@ from midfill.engines.model_files import chosen_model, installed, read_records
 from midfill.engines.ram import Ram
 from midfill.errors import MidfillError, ModelError
 from midfill.settings import EngineSettings
-from midfill_server import model_choice, model_list
+from midfill_server import model_choice, model_list, server
 from midfill_server.checks import check_models
 from midfill_server.cli import models, serve
 from midfill_server.options import settings_from_client
@@ -226,7 +226,7 @@ class TestUse:
             sessions.append(session)
             raise ModelError("enough")
 
-        monkeypatch.setattr(serve, "create_server", no_server)
+        monkeypatch.setattr(server, "create_server", no_server)
         CliRunner().invoke(serve.command, [])
         settings, problems = settings_from_client(told, sessions[0].command_line)
         assert (settings.engine.model, settings.instruct.model) == (completion, instruct)
