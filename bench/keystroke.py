@@ -36,7 +36,7 @@ from midfill.syntax import parse
 from midfill.text import Document
 from midfill_models import embedded_model
 
-PREFIX_TOKENS, SUFFIX_TOKENS = 350, 150
+PREFIX_TOKENS, SUFFIX_TOKENS = 500, 180
 
 
 class Asked(RecordingEngine):
