@@ -8,15 +8,15 @@ The target needs Python of that version, a C++ compiler and the CUDA toolkit (nv
 be carried: `--have cmake --have ninja --have numpy` brings the folder from 56 MiB to 11. There, in this
 repository or in `carried/midfill`:
 
-    python -m bench.gpu run --carried carried --work /tmp/midfill-gpu
+    python -m bench.gpu run --carried carried --work WORK
 
 That is the same as these, one after the other. Each keeps what it has done in `--work` and goes on from there when
 it is called again, so that a limit on the time of one command loses no more than the step it stops:
 
-    python -m bench.gpu build --carried carried --work /tmp/midfill-gpu     # llama.cpp with CUDA: the longest
-    python -m bench.gpu models --work /tmp/midfill-gpu                      # 32 layers in three types, 25 GiB
-    python -m bench.gpu measure --work /tmp/midfill-gpu                     # a process for each figure
-    python -m bench.gpu report --work /tmp/midfill-gpu --machine "1x H200"  # report.json, report.md
+    python -m bench.gpu build --carried carried --work WORK     # llama.cpp with CUDA: the longest
+    python -m bench.gpu models --work WORK                      # 32 layers in three types, 25 GiB
+    python -m bench.gpu measure --work WORK                     # a process for each figure
+    python -m bench.gpu report --work WORK --machine "1x H200"  # report.json, report.md
 
 Where commands end after ten minutes and the machine is lent for thirty, as on a rented one, call `build` in the first,
 with `--jobs` as many as there are cores, and the others together in the second; `build` again if it was not done.

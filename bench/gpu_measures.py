@@ -492,14 +492,22 @@ def _warnings() -> Generator[list[str], None, None]:
         yield found
 
 
+class _Noting(logging.Handler):
+    def __init__(self, level: int, note: Callable[[logging.LogRecord], object]) -> None:
+        super().__init__(level)
+        self._note = note
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._note(record)
+
+
 @contextmanager
 def _listening(
     level: int, note: Callable[[logging.LogRecord], object]
 ) -> Generator[None, None, None]:
     logger = logging.getLogger("midfill.llama")
     before = logger.level
-    handler = logging.Handler(level)
-    handler.emit = note  # type: ignore[assignment, method-assign]
+    handler = _Noting(level, note)
     logger.addHandler(handler)
     logger.setLevel(level)
     try:

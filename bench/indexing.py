@@ -121,7 +121,7 @@ async def _beat(connection: Connection, beats: list[tuple[float, float]]) -> Non
 
 async def _indexed(state_dir: Path, n_files: int, deadline_s: float) -> float:
     """When the index held all files, or patience ended."""
-    while _n_indexed(state_dir) < n_files and time.monotonic() < deadline_s:  # noqa: ASYNC110  # Of another process.
+    while _n_indexed(state_dir) < n_files and time.monotonic() < deadline_s:  # noqa: ASYNC110 - another process counts
         await asyncio.sleep(POLL_S)
     return time.time()
 

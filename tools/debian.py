@@ -10,7 +10,11 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 CACHE = Path(__file__).resolve().parent.parent / ".cache"
 BAR = "!" * 78
@@ -23,6 +27,23 @@ class CannotFetchError(Exception):
 def skipped(what: str, reason: CannotFetchError, remedy: str) -> None:
     """Say loudly which tests will not run."""
     print(f"{BAR}\nSKIPPED LAYER: {what}. {reason}\n{remedy}\n{BAR}", flush=True)
+
+
+def found_or_fetched(
+    find: Callable[[], T | None], package: str, suite: str, cache: Path, binary: str
+) -> T:
+    """What `find` finds, which is asked again once the package is unpacked where there is nothing.
+
+    Raises:
+        CannotFetchError: it cannot be had here, or does not run.
+    """
+    found = find()
+    if found is None:
+        unpack(package, suite, cache, binary)
+        found = find()
+    if found is None:
+        raise CannotFetchError(f"What {suite} has does not run here.")
+    return found
 
 
 def unpack(package: str, suite: str, cache: Path, binary: str) -> Path:

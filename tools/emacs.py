@@ -11,7 +11,7 @@ import re
 import shutil
 import subprocess
 
-from debian import CACHE, CannotFetchError, skipped, unpack
+from debian import CACHE, CannotFetchError, found_or_fetched, skipped
 
 SUITE = "trixie"
 ROOT = CACHE / "emacs" / SUITE / "root" / "usr"
@@ -44,10 +44,7 @@ def environment() -> dict[str, str]:
 def main() -> None:
     """Make sure that it is there, or say what is missing."""
     try:
-        if find() is None:
-            unpack("emacs-nox", SUITE, CACHE / "emacs" / SUITE, "emacs-nox")
-        if (found := find()) is None:
-            raise CannotFetchError(f"What {SUITE} has does not run here.")
+        found = found_or_fetched(find, "emacs-nox", SUITE, CACHE / "emacs" / SUITE, "emacs-nox")
     except CannotFetchError as reason:
         remedy = f"Install Emacs {OLDEST} or newer, or name one in MIDFILL_EMACS."
         skipped("the test in Emacs", reason, remedy)

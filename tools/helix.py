@@ -12,7 +12,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from debian import CACHE, CannotFetchError, skipped, unpack
+from debian import CACHE, CannotFetchError, found_or_fetched, skipped
 
 SUITE = "trixie"
 ROOT = CACHE / "helix" / SUITE / "root" / "usr"
@@ -36,10 +36,7 @@ def environment() -> dict[str, str]:
 def main() -> None:
     """Make sure that it is there, or say what is missing."""
     try:
-        if find() is None:
-            unpack("hx", SUITE, CACHE / "helix" / SUITE, "hx")
-        if (found := find()) is None:
-            raise CannotFetchError(f"What {SUITE} has does not run here.")
+        found = found_or_fetched(find, "hx", SUITE, CACHE / "helix" / SUITE, "hx")
     except CannotFetchError as reason:
         remedy = f"Install Helix {OLDEST} or newer, or name one in MIDFILL_HELIX."
         skipped("the test in Helix", reason, remedy)

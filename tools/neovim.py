@@ -12,7 +12,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from debian import CACHE, CannotFetchError, skipped, unpack
+from debian import CACHE, CannotFetchError, found_or_fetched, skipped
 
 NEWEST, OLDEST = (0, 12), (0, 10)
 """The first release with `vim.lsp.inline_completion`, and the first with ghost text within a line."""
@@ -33,7 +33,7 @@ def main() -> None:
     for release in SUITES:
         name = ".".join(map(str, release))
         try:
-            found = find(release) or _fetch(release)
+            found = _found_or_fetched(release)
         except CannotFetchError as reason:
             remedy = "Install Neovim 0.12 or newer, or name one in MIDFILL_NVIM."
             skipped(f"the tests in Neovim {name}", reason, remedy)
@@ -54,12 +54,11 @@ def _version(nvim: Path) -> tuple[int, ...]:
     return tuple(map(int, match.groups())) if match else (0,)
 
 
-def _fetch(release: tuple[int, int]) -> Path:
+def _found_or_fetched(release: tuple[int, int]) -> Path:
     suite = SUITES[release]
-    fetched = unpack("neovim", suite, CACHE / "neovim" / suite, "nvim")
-    if _version(fetched) < release:
-        raise CannotFetchError(f"What {suite} has does not run here.")
-    return fetched
+    return found_or_fetched(
+        lambda: find(release), "neovim", suite, CACHE / "neovim" / suite, "nvim"
+    )
 
 
 if __name__ == "__main__":

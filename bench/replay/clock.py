@@ -24,6 +24,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Seconds since the loop was made."""
         return self.now_s
 
+    # The base class ties `args` to `func` by a TypeVarTuple, which Python 3.10 does not have.
     def run_in_executor(  # type: ignore[override]
         self, executor: Any, func: Callable[..., T], *args: Any
     ) -> asyncio.Future[T]:
