@@ -22,7 +22,13 @@ PURPOSES = {
     "tiny": "It tests the pipeline and knows nothing.",
     "nano": "It is for tests: it has the right shape, control tokens and speed, and knows next to nothing.",
     "small": "It is what Midfill completes with when no other model is named.",
+    "small-both": "It is `small`, taught both orders: for comparisons with servers that know one only.",
     "base": "It is what a machine with a GPU can make of the same corpus.",
+}
+
+ORDERS = {
+    "spm": "SPM: `<s> ▁<PRE> ▁<SUF> suffix ▁<MID> prefix`",
+    "psm": "PSM: `<s> ▁<PRE> prefix ▁<SUF> suffix ▁<MID>`",
 }
 
 
@@ -102,7 +108,7 @@ This card was written by `models/training/card.py` from the records of the run.
 | architecture | llama: {describe(shape)} |
 | parameters | {sum(tensor.numel() for tensor in weights.values()) / 1e6:.2f}M (embeddings shared with the output) |
 | tokenizer | SentencePiece-kind BPE, {shape.vocabulary} pieces, byte fallback, Code Llama's control tokens |
-| infilling order | SPM only: `<s> ▁<PRE> ▁<SUF> suffix ▁<MID> prefix`, ends with `▁<EOT>` |
+| infilling order | {", ".join(map(ORDERS.__getitem__, load_preset(preset).orders))}; ends with `▁<EOT>` |
 | context | {shape.context} tokens |
 | trained on | {position["tokens"] / 1e6:.1f}M tokens, pass {position["epoch"] + 1} over the corpus |
 | licence | Apache-2.0; sources of the training text in `NOTICE` |

@@ -108,9 +108,10 @@ def make_hole(document: Document, text: str, span: tuple[int, int], kind: str) -
 
 
 class LlamaCpp:
-    """A GGUF model, asked greedily in Code Llama's suffix-first order."""
+    """A GGUF model, asked greedily in one of Code Llama's orders."""
 
-    def __init__(self, path: Path, n_threads: int = 1) -> None:
+    def __init__(self, path: Path, n_threads: int = 1, order: str = "spm") -> None:
+        self.order = order
         self.llama = llama_cpp.Llama(
             str(path),
             n_ctx=N_CONTEXT,
@@ -127,6 +128,15 @@ class LlamaCpp:
         return self.llama.tokenize(text.encode(), add_bos=False, special=False) if text else []
 
     def prompt(self, prefix: str, suffix: str) -> list[int]:
+        if self.order == "psm":
+            return [
+                llama_cpp.llama_vocab_bos(self.vocabulary),
+                llama_cpp.llama_vocab_fim_pre(self.vocabulary),
+                *self.encode(prefix),
+                llama_cpp.llama_vocab_fim_suf(self.vocabulary),
+                *self.encode(suffix),
+                llama_cpp.llama_vocab_fim_mid(self.vocabulary),
+            ]
         return [
             llama_cpp.llama_vocab_bos(self.vocabulary),
             llama_cpp.llama_vocab_fim_pre(self.vocabulary),
@@ -273,11 +283,15 @@ def main() -> None:
     parser.add_argument("--holes", type=int, help="per kind, instead of the preset's")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
-    n_holes = arguments.holes or load_preset(arguments.preset).evaluation_holes
+    preset = load_preset(arguments.preset)
+    n_holes = arguments.holes or preset.evaluation_holes
     holes = cut_holes(read_documents(arguments.work, "held_out"), n_holes)
     results = {"copy": measure(holes, complete_by_copying, "copy")}
-    for path in (arguments.work / f"midfill-{arguments.preset}-q8_0.gguf", *arguments.also):
-        results[path.stem] = measure(holes, LlamaCpp(path, arguments.threads).complete, path.stem)
+    path = arguments.work / f"midfill-{arguments.preset}-q8_0.gguf"
+    asked = [(path, order) for order in preset.orders] + [(also, "spm") for also in arguments.also]
+    for path, order in asked:
+        title = path.stem if order == "spm" else f"{path.stem} {order}"
+        results[title] = measure(holes, LlamaCpp(path, arguments.threads, order).complete, title)
     (arguments.work / "evaluation.json").write_text(
         json.dumps(results, indent=1) + "\n", encoding="utf-8"
     )

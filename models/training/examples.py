@@ -1,9 +1,10 @@
 """Examples: holes cut into the corpus the way an editor cuts them, packed into rows of token ids.
 
 An example is `<s> ▁<PRE> ▁<SUF> suffix ▁<MID> prefix middle ▁<EOT>`, Code Llama's suffix-first order (SPM).
-Models this small learn nothing from the prefix-first order: there the middle has to jump back over the
-suffix, and exact match stayed at zero where SPM reached a tenth. Prefix and middle are encoded apart, as they
-are when a completion is asked for.
+Models this small learn little from the prefix-first order (PSM): there the middle has to jump back over the
+suffix, and exact match stayed at zero where SPM reached a tenth. So only a preset that says so has a share of
+them, `<s> ▁<PRE> prefix ▁<SUF> suffix ▁<MID> middle ▁<EOT>`. Prefix and middle are encoded apart, as they are
+when a completion is asked for.
 
 Every row carries a role per token, so that the loss can tell context from middle and report each kind of span.
 """
@@ -27,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from training.corpus import Document, read_documents
-from training.presets import load_preset
+from training.presets import Preset, load_preset
 from training.tokenizer import BEGIN_ID, STOP_ID, CodeTokenizer
 
 KINDS = ("line", "inline", "expression", "block", "word", "random")
@@ -47,8 +48,11 @@ KIND_SHARES = {
 PLAIN_SHARE = 0.12
 """Share of windows left whole, for models asked without a suffix."""
 
+ORDERS = ("spm", "psm")
+
 CONTEXT, ENDING, FIRST_MIDDLE, PADDING = 0, 1, 2, 255
-"""Roles of a token: before the middle; the end token; FIRST_MIDDLE + the index of its kind; nothing."""
+"""Roles of a token: before the middle; the end token; FIRST_MIDDLE + the index of its kind, in PSM after those
+of SPM; nothing."""
 
 CHARS_PER_TOKEN = 3.3
 """Measured on the corpus with 4096 pieces; sizes the windows so that few examples must be thrown away."""
@@ -232,26 +236,25 @@ def make_example(
     middle: str,
     suffix: str,
     rng: random.Random | None = None,
+    order: str = "spm",
 ) -> Example:
     """Lay out one hole. With `rng`, half of the prefixes are encoded with random seams.
 
     Seams make it ordinary that a piece ends in the middle of a word, everywhere and not only at the caret.
     """
     seamed = rng is not None and rng.random() < 0.5
-    context = [
-        BEGIN_ID,
-        tokenizer.prefix_id,
-        tokenizer.suffix_id,
-        *tokenizer.encode(suffix),
-        tokenizer.middle_id,
-        *(
-            encode_with_seams(tokenizer, prefix, rng)
-            if seamed and rng
-            else tokenizer.encode(prefix)
-        ),
-    ]
+    before = (
+        encode_with_seams(tokenizer, prefix, rng) if seamed and rng else tokenizer.encode(prefix)
+    )
+    after = tokenizer.encode(suffix)
+    context = [BEGIN_ID, tokenizer.prefix_id]
+    if order == "psm":
+        context += [*before, tokenizer.suffix_id, *after, tokenizer.middle_id]
+    else:
+        context += [tokenizer.suffix_id, *after, tokenizer.middle_id, *before]
     ids = tokenizer.encode(middle)
-    roles = [CONTEXT] * len(context) + [FIRST_MIDDLE + KINDS.index(kind)] * len(ids) + [ENDING]
+    role = FIRST_MIDDLE + ORDERS.index(order) * len(KINDS) + KINDS.index(kind)
+    roles = [CONTEXT] * len(context) + [role] * len(ids) + [ENDING]
     return Example(kind, [*context, *ids, tokenizer.end_id], roles)
 
 
@@ -295,7 +298,11 @@ MIN_COVERAGE_CHARS = 200
 
 
 def examples_from(
-    document: Document, tokenizer: CodeTokenizer, max_tokens: int, rng: random.Random
+    document: Document,
+    tokenizer: CodeTokenizer,
+    max_tokens: int,
+    rng: random.Random,
+    psm_share: float = 0.0,
 ) -> Iterator[Example]:
     """Random windows with holes, until together they are about as long as the file."""
     source = SourceText.parse(document.text)
@@ -318,8 +325,10 @@ def examples_from(
                 return
             first, last = window_around(text, span, max_chars, rng)
             start, end = span
+            # The dice are cast only where there is a choice: else those who have none would get other holes.
+            order = "psm" if psm_share and rng.random() < psm_share else "spm"
             example = make_example(
-                tokenizer, kind, text[first:start], text[start:end], text[end:last], rng
+                tokenizer, kind, text[first:start], text[start:end], text[end:last], rng, order
             )
         covered += max(last - first, MIN_COVERAGE_CHARS)
         if len(example.ids) <= max_tokens:
@@ -388,7 +397,11 @@ def pack(examples: Sequence[Example], context: int, rng: random.Random) -> Rows:
 
 
 def make_rows(
-    documents: Sequence[Document], tokenizer: CodeTokenizer, context: int, seed: int
+    documents: Sequence[Document],
+    tokenizer: CodeTokenizer,
+    context: int,
+    seed: int,
+    psm_share: float = 0.0,
 ) -> tuple[Rows, list[Example]]:
     """One pass over the documents with holes of its own, and a few of its examples to look at."""
     rng = random.Random(seed)
@@ -397,7 +410,7 @@ def make_rows(
     examples = [
         example
         for document in order
-        for example in examples_from(document, tokenizer, context, rng)
+        for example in examples_from(document, tokenizer, context, rng, psm_share)
     ]
     rng.shuffle(examples)
     return pack(examples, context, rng), examples[:200]
@@ -407,22 +420,39 @@ def rows_path(work: Path, epoch: int) -> Path:
     return work / "examples" / f"epoch-{epoch:03}.npz"
 
 
-def ensure_epoch(work: Path, epoch: int, context: int, seed: int) -> Rows:
+def ensure_epoch(work: Path, epoch: int, preset: Preset) -> Rows:
     """The rows of one pass, made now unless they exist. Every pass cuts new holes."""
     path = rows_path(work, epoch)
     if not path.exists():
-        tokenizer = CodeTokenizer.load(work / "tokenizer.model")
-        rows, _ = make_rows(read_documents(work, "train"), tokenizer, context, seed * 1000 + epoch)
+        rows, _ = rows_of(preset, work, read_documents(work, "train"), preset.seed * 1000 + epoch)
         rows.save(path)
     return Rows.load(path)
+
+
+def rows_of(
+    preset: Preset, work: Path, documents: Sequence[Document], seed: int
+) -> tuple[Rows, list[Example]]:
+    tokenizer = CodeTokenizer.load(work / "tokenizer.model")
+    return make_rows(documents, tokenizer, preset.model.context, seed, preset.psm_share)
 
 
 def show(example: Example, tokenizer: CodeTokenizer) -> str:
     """One example, decoded, as the log shows it."""
     first = next(index for index, role in enumerate(example.roles) if role >= FIRST_MIDDLE)
-    middle_at = example.ids.index(tokenizer.middle_id)
-    suffix = tokenizer.decode(example.ids[3:middle_at])
-    prefix = tokenizer.decode(example.ids[middle_at + 1 : first])
+    # After <s> ▁<PRE> come two parts, each with its token: in PSM the prefix's has gone before.
+    parts = example.ids[2:first]
+    if parts[0] == tokenizer.suffix_id:
+        middle_at = parts.index(tokenizer.middle_id)
+        suffix, prefix = (
+            tokenizer.decode(parts[1:middle_at]),
+            tokenizer.decode(parts[middle_at + 1 :]),
+        )
+    else:
+        suffix_at = parts.index(tokenizer.suffix_id)
+        prefix, suffix = (
+            tokenizer.decode(parts[:suffix_at]),
+            tokenizer.decode(parts[suffix_at + 1 : -1]),
+        )
     middle = tokenizer.decode(example.ids[first:-1])
     return f"[{example.kind}] …{prefix[-70:]!r} ├{middle!r}┤ {suffix[:50]!r}…"
 
@@ -439,11 +469,9 @@ def main() -> None:
     tokenizer = CodeTokenizer.load(work / "tokenizer.model")
     # Few files, so several passes, until there are some hundreds of middles.
     documents = VALIDATION_PASSES * read_documents(work, "validation")
-    validation, _ = make_rows(documents, tokenizer, preset.model.context, preset.seed)
+    validation, _ = rows_of(preset, work, documents, preset.seed)
     validation.save(work / "examples" / "validation.npz")
-    rows, some = make_rows(
-        read_documents(work, "train"), tokenizer, preset.model.context, preset.seed * 1000
-    )
+    rows, some = rows_of(preset, work, read_documents(work, "train"), preset.seed * 1000)
     rows.save(rows_path(work, 0))
     holes = [example for example in some if example.kind != "plain"]
     print("five examples:", *(show(example, tokenizer) for example in holes[:5]), sep="\n  ")

@@ -8,7 +8,7 @@ metadata.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,9 +42,6 @@ FILE_TYPES = {
 PURPOSE = "midfill.purpose"
 """Metadata: what a model is for, where that is not what its abilities suggest. `tests` is said by `midfill doctor`."""
 
-LAYOUTS = "spm"
-"""Orders of the infill prompt that `training.examples` trains."""
-
 TRAINED_TOKENS = "midfill.trained_tokens"
 """Metadata: how many tokens the model has seen, so that a run can go on from a release (`training.inherit`)."""
 
@@ -74,6 +71,7 @@ def write_gguf(
     file_type: str,
     name: str,
     trained_tokens: int = 0,
+    orders: Sequence[str] = ("spm",),
 ) -> None:
     """Write one GGUF file, whole or not at all."""
     unfinished = path.with_suffix(".part")
@@ -83,7 +81,7 @@ def write_gguf(
     writer.add_license(LICENCE)
     writer.add_file_type(general_type)
     if tokenizer.infills:
-        writer.add_string("midfill.layouts", LAYOUTS)
+        writer.add_string("midfill.layouts", " ".join(orders))
     else:
         writer.add_string(PURPOSE, "tests")
         writer.add_chat_template(CHAT_TEMPLATE)
@@ -209,7 +207,7 @@ def main() -> None:
     for file_type in FILE_TYPES:
         path = arguments.work / f"midfill-{arguments.preset}-{file_type}.gguf"
         name = f"midfill-{arguments.preset}"
-        write_gguf(path, shape, weights, tokenizer, file_type, name, trained_tokens)
+        write_gguf(path, shape, weights, tokenizer, file_type, name, trained_tokens, preset.orders)
         print(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB")
 
 

@@ -77,7 +77,7 @@ def inherit(work: Path, preset_name: str, model: Path, tokens: int | None) -> Ru
     if preset.instructs:
         run.save(work / "stable.pt")
         return run
-    n_rows = len(ensure_epoch(work, 0, preset.model.context, preset.seed).ids)
+    n_rows = len(ensure_epoch(work, 0, preset).ids)
     batches_per_epoch = n_rows // preset.batch_rows
     batches = int(tokens) // preset.step_tokens
     run.position.epoch = batches // batches_per_epoch

@@ -20,7 +20,11 @@ from rich.progress import Progress
 from training.corpus import Document, read_documents
 from training.evaluate import LlamaCpp
 from training.examples import (
+    CONTEXT,
+    FIRST_MIDDLE,
     KINDS,
+    ORDERS,
+    PADDING,
     Example,
     SourceText,
     cut_span,
@@ -31,7 +35,7 @@ from training.examples import (
 from training.export import write_gguf
 from training.model import Llama, token_losses
 from training.presets import ModelShape, Preset, load_preset
-from training.run import make_optimizers, token_weights
+from training.run import GROUPS, make_optimizers, token_weights
 from training.tokenizer import CodeTokenizer
 
 N_EXAMPLES = 100
@@ -118,11 +122,11 @@ def middle_losses(
     targets, target_roles = ids[:, 1:], roles[:, 1:]
     losses = token_losses(model, ids[:, :-1], targets, target_roles, end_id)
     first_choices = model(ids[:, :-1]).argmax(-1)
-    counted = (target_roles > 0) & (target_roles != 255)
+    counted = (target_roles != CONTEXT) & (target_roles != PADDING)
     n_wrong = int(((first_choices != targets) & counted).sum())
     result = {}
-    for index, kind in enumerate(KINDS):
-        chosen = losses[target_roles == 2 + index]
+    for index, kind in enumerate(GROUPS[FIRST_MIDDLE:]):
+        chosen = losses[target_roles == FIRST_MIDDLE + index]
         if len(chosen):
             result[kind] = round(chosen.mean().item(), 4)
     return result, n_wrong
@@ -137,17 +141,20 @@ def prove(
     holes = pick_examples(documents, tokenizer, rng)
     shape = replace(SHAPE, vocabulary=tokenizer.processor.get_piece_size())
     preset = replace(load_preset("small"), model=shape)
+    # Both orders, in turn for each kind.
+    orders = [ORDERS[index // len(KINDS) % len(ORDERS)] for index in range(len(holes))]
     examples = [
-        make_example(tokenizer, kind, prefix, middle, suffix)
-        for kind, prefix, middle, suffix in holes
+        make_example(tokenizer, kind, prefix, middle, suffix, order=order)
+        for (kind, prefix, middle, suffix), order in zip(holes, orders, strict=True)
     ]
     model = Llama(shape)
     by_kind = fit(model, examples, preset, tokenizer.end_id)
     path = work / "overfit-q8_0.gguf"
     write_gguf(path, shape, model.state_dict(), tokenizer, "q8_0", "overfit")
-    engine = LlamaCpp(path)
+    engines = {order: LlamaCpp(path, order=order) for order in ORDERS}
     exact = stopped = 0
-    for _, prefix, middle, suffix in holes:
+    for (_, prefix, middle, suffix), order in zip(holes, orders, strict=True):
+        engine = engines[order]
         text, ended, _ = engine.generate(
             engine.prompt(prefix, suffix), MAX_MIDDLE_TOKENS + 5, one_line=False
         )

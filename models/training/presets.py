@@ -70,6 +70,8 @@ class Preset:
     end_weight: float = 2.0
     """Loss weight of the token that ends a middle. 4 was measured to stop a little early."""
 
+    psm_share: float = 0.0
+    """Share of the middles that are laid out prefix first; the others are suffix first."""
     context_weight: float = 1.0
     """Loss weight of what is given."""
     instructs: bool = False
@@ -85,6 +87,11 @@ class Preset:
     def step_tokens(self) -> int:
         """Tokens per optimiser step."""
         return self.batch_rows * self.model.context
+
+    @property
+    def orders(self) -> tuple[str, ...]:
+        """Orders of the infill prompt that it is trained on, the better one first."""
+        return ("spm", "psm") if self.psm_share else ("spm",)
 
     @property
     def start_shape(self) -> ModelShape:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, distributed
 
-from training.examples import ENDING, FIRST_MIDDLE, KINDS, PADDING, Rows, ensure_epoch
+from training.examples import ENDING, FIRST_MIDDLE, KINDS, ORDERS, PADDING, Rows, ensure_epoch
 from training.model import Llama, deepened, token_losses
 from training.presets import Preset
 from training.tokenizer import CodeTokenizer
@@ -24,7 +24,11 @@ from training.tokenizer import CodeTokenizer
 MAX_VALIDATION_ROWS = 60
 """Enough for a curve; the real measurement is training.evaluate."""
 
-GROUPS = ("context", "end", *KINDS)
+GROUPS = (
+    "context",
+    "end",
+    *(kind if order == ORDERS[0] else f"{kind} {order}" for order in ORDERS for kind in KINDS),
+)
 """What losses are reported for: roles CONTEXT, ENDING, FIRST_MIDDLE + index."""
 
 
@@ -136,13 +140,12 @@ class Run:
 
     def shared_epoch(self, epoch: int) -> Rows:
         """The first process makes what is missing, the others wait for it."""
-        context, seed = self.preset.model.context, self.preset.seed
         if self.preset.instructs:
             epoch = 0  # There is one pass of questions, more than a run needs.
         if self.rank == 0:
-            ensure_epoch(self.work, epoch, context, seed)
+            ensure_epoch(self.work, epoch, self.preset)
         self.wait_for_all()
-        return ensure_epoch(self.work, epoch, context, seed)
+        return ensure_epoch(self.work, epoch, self.preset)
 
     def wait_for_all(self) -> None:
         if self.world > 1:

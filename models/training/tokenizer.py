@@ -68,9 +68,18 @@ class CodeTokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         return str(self.processor.decode(list(ids)))
 
-    def prompt(self, prefix: str, suffix: str) -> list[int]:
-        """The ids before the middle in Code Llama's SPM order: the prefix stands last, so the middle simply
+    def prompt(self, prefix: str, suffix: str, order: str = "spm") -> list[int]:
+        """The ids before the middle in Code Llama's orders. In SPM the prefix stands last, so the middle simply
         continues it."""
+        if order == "psm":
+            return [
+                BEGIN_ID,
+                self.prefix_id,
+                *self.encode(prefix),
+                self.suffix_id,
+                *self.encode(suffix),
+                self.middle_id,
+            ]
         return [
             BEGIN_ID,
             self.prefix_id,

@@ -70,11 +70,47 @@ def test_example_layout_and_roles(training: Training, toy_tokenizer: Any) -> Non
     ]
 
 
-def test_examples_end_as_the_prompt_begins(training: Training, toy_tokenizer: Any) -> None:
+def test_prefix_first_layout_and_roles(training: Training, toy_tokenizer: Any) -> None:
+    examples, tokenizer = training("examples"), toy_tokenizer
+    example = examples.make_example(tokenizer, "line", "if x", ":", "\n    y\n", order="psm")
+    prefix, middle, suffix = map(tokenizer.encode, ("if x", ":", "\n    y\n"))
+    assert example.ids == [
+        *(1, tokenizer.prefix_id, *prefix, tokenizer.suffix_id, *suffix),
+        *(tokenizer.middle_id, *middle, tokenizer.end_id),
+    ]
+    line = examples.FIRST_MIDDLE + len(examples.KINDS) + examples.KINDS.index("line")
+    assert example.roles[-len(middle) - 1 :] == [line] * len(middle) + [examples.ENDING]
+    assert training("run").GROUPS[line] == "line psm"
+    assert examples.show(example, tokenizer) == "[line] …'if x' ├':'┤ '\\n    y\\n'…"
+
+
+@pytest.mark.parametrize("order", ["spm", "psm"])
+def test_examples_end_as_the_prompt_begins(
+    training: Training, toy_tokenizer: Any, order: str
+) -> None:
     """What is trained up to the middle is what a completion is asked with."""
-    example = training("examples").make_example(toy_tokenizer, "line", "if x", ":", "\n    y\n")
-    prompt = toy_tokenizer.prompt("if x", "\n    y\n")
+    hole = ("if x", ":", "\n    y\n")
+    example = training("examples").make_example(toy_tokenizer, "line", *hole, order=order)
+    prompt = toy_tokenizer.prompt("if x", "\n    y\n", order)
     assert example.ids[: len(prompt)] == prompt
+
+
+@pytest.mark.parametrize(
+    ("psm_share", "orders"),
+    [pytest.param(0.0, {"spm"}, id="none"), pytest.param(0.5, {"spm", "psm"}, id="half")],
+)
+def test_a_share_of_the_examples_is_prefix_first(
+    training: Training, toy_tokenizer: Any, toy_source: str, psm_share: float, orders: set[str]
+) -> None:
+    examples, document = training("examples"), training("corpus").Document
+    documents = [document("toy", "toy.py", "train", False, toy_source)] * 6
+    _, some = examples.make_rows(documents, toy_tokenizer, 256, 1, psm_share)
+    found = {
+        "spm" if example.ids[2] == toy_tokenizer.suffix_id else "psm"
+        for example in some
+        if example.kind != "plain"
+    }
+    assert found == orders
 
 
 def ends_of(kind: str, training: Training, source: str) -> list[tuple[str, str, str]]:
