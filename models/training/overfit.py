@@ -40,7 +40,9 @@ from training.tokenizer import CodeTokenizer
 
 N_EXAMPLES = 100
 MIN_EXACT = 0.95
-MAX_STEPS = 600
+MAX_STEPS = 300
+MAX_WRONG_TOKENS = 2
+"""Where it ends: each of them spoils an example at most, and Q8_0 may spoil others."""
 MAX_CONTEXT_CHARS = 220
 """Short contexts: what is proved is the path, and a short one takes a minute."""
 
@@ -84,9 +86,10 @@ def pick_examples(
 
 
 def fit(model: Llama, examples: list[Example], preset: Preset, end_id: int) -> dict[str, float]:
-    """Train on the examples until every token of every middle is the first choice."""
+    """Train on the examples until nearly every token of every middle is the first choice."""
     # One example per row: here every position starts where it will when asked.
-    rows = [pack([example], SHAPE.context, random.Random(0)) for example in examples]
+    longest = max(len(example.ids) for example in examples)
+    rows = [pack([example], longest, random.Random(0)) for example in examples]
     ids = torch.stack([torch.from_numpy(row.ids[0].astype("int64")) for row in rows])
     roles = torch.stack([torch.from_numpy(row.roles[0].astype("int64")) for row in rows])
     optimizers = make_optimizers(model, preset)
@@ -109,7 +112,7 @@ def fit(model: Llama, examples: list[Example], preset: Preset, end_id: int) -> d
             if step % 20 == 19:
                 by_kind, n_wrong = middle_losses(model, ids, roles, end_id)
                 print(f"step {step + 1}: wrong middle tokens {n_wrong}, nats {by_kind}", flush=True)
-                if n_wrong == 0:
+                if n_wrong <= MAX_WRONG_TOKENS:
                     break
     return by_kind
 
