@@ -124,11 +124,14 @@ def facts(subject: Subject) -> str:
     first, last = subject.lines
     kind = subject.scope.kind if subject.scope else "code"
     name = f"**{code_span(subject.name)}**" if subject.scope else f"**{subject.name}**"
-    heading = f"{name}: {kind}, {last - first + 1} lines"
+    n_lines = last - first + 1
+    heading = f"{name}: {kind}, {n_lines} {'line' if n_lines == 1 else 'lines'}"
     if subject.syntax is None:
         return f"{heading}\n\n*Midfill has no grammar for this file.*\n"
-    found = facts_of(subject.syntax, subject.start, subject.end)
-    return facts_markdown(found, heading, subject.diagnostics)
+    is_function = subject.scope is None or kind in ("function", "method", "block")
+    found = facts_of(subject.syntax, subject.start, subject.end, is_function=is_function)
+    broken = subject.syntax.errors_in(subject.start, subject.end) > 0
+    return facts_markdown(found, heading, subject.diagnostics, broken=broken)
 
 
 async def explanation(

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from midfill.code_facts import attached_from
 from midfill.snippets import Snippet
-from midfill.syntax import Scope, Syntax
+from midfill.syntax import Definition, Scope, Syntax
 from midfill.text import Document
 
 
@@ -104,8 +104,9 @@ class Subject:
 def subject_at(document: Document, syntax: Syntax | None, start: int, end: int) -> Subject | None:
     """What is meant by a caret (`start` equals `end`) or a selection; None where there is nothing.
 
-    A caret means the innermost function around it, or else the innermost other definition. A selection means its
-    lines, blank ones at its ends aside; comments and decorators right above a definition belong to it.
+    A caret means the innermost function around it, or else the definition that its line introduces (by a comment, a
+    decorator, a word such as `export`), or else the innermost other definition. A selection means its lines, blank
+    ones at its ends aside; comments and decorators right above a definition belong to it.
     """
     if start == end:
         return _around(document, syntax, start)
@@ -134,14 +135,37 @@ def _around(document: Document, syntax: Syntax | None, caret: int) -> Subject | 
     line = document.line_of(caret)
     text, begin = document.lines[line], document.line_starts[line]
     # Before the first character of a definition's line the definition is meant, too.
-    at = max(caret, min(begin + len(text) - len(text.lstrip()) + 1, begin + len(text.rstrip())))
+    at = max(caret, min(begin + _indent(text) + 1, begin + len(text.rstrip())))
     scopes = [scope for scope in syntax.scopes(at) if scope.kind not in ("block", "module")]
     functions = [scope for scope in scopes if scope.kind in ("function", "method")]
-    scope = next(reversed(functions or scopes), None)
+    introduced = None if functions else _introduced(syntax, at)
+    scope = introduced or next(reversed(functions or scopes), None)
     if scope is None:
         return None
     first, last = _lines_of(syntax, scope)
     return replace(_subject(document, syntax, attached_from(syntax, first), last), scope=scope)
+
+
+def _introduced(syntax: Syntax, caret: int) -> Scope | None:
+    """The definition that begins after a caret and to which the caret's line belongs."""
+    document = syntax.document
+    line = document.line_of(caret)
+    after = [one for one in syntax.definitions() if one.start >= caret]
+    begins = document.line_of(after[0].start) if after else -1
+    if not after or (begins != line and attached_from(syntax, begins) > line):
+        return None
+    first = document.line_starts[begins] + _indent(document.lines[begins])
+    if first < after[0].start and not _wraps(syntax, first, after[0]):
+        return None
+    found = [scope for scope in syntax.scopes(after[0].start + 1) if scope.start == after[0].start]
+    return found[0] if found else None
+
+
+def _wraps(syntax: Syntax, offset: int, definition: Definition) -> bool:
+    """Whether what begins at an offset is a definition with words before it, and no more."""
+    begin, end = syntax.byte_of(offset), syntax.byte_of(definition.end)
+    node = syntax.tree.root_node.named_descendant_for_byte_range(begin, end)
+    return node is not None and node.start_byte == begin and node.end_byte <= end + len(";")
 
 
 def _lines_of(syntax: Syntax, scope: Scope) -> tuple[int, int]:
@@ -158,5 +182,16 @@ def _selected_lines(document: Document, start: int, end: int) -> tuple[int, int]
 
 
 def _subject(document: Document, syntax: Syntax | None, first: int, last: int) -> Subject:
+    # What marks a file as UTF-8 is no part of its code: no model repeats it.
+    start = document.line_starts[first] + document.lines[first].startswith(_MARK)
     end = document.line_starts[last] + len(document.lines[last].rstrip("\r\n"))
-    return Subject(document, syntax, document.line_starts[first], end)
+    return Subject(document, syntax, start, end)
+
+
+def _indent(line: str) -> int:
+    """How many characters stand before a line's code."""
+    line = line.replace(_MARK, " ")
+    return len(line) - len(line.lstrip())
+
+
+_MARK = "\ufeff"

@@ -60,7 +60,10 @@ def read_subject(
     lines = read_lines(argument, language)
     subject = subject_at(lines.document, parse(lines.document), lines.start, lines.end)
     if subject is None:
-        raise DocumentError("There is no code here; name the lines as FILE:START-END.")
+        place = (
+            "no function or class around this line" if lines.start == lines.end else "no code here"
+        )
+        raise DocumentError(f"There is {place}; name the lines as FILE:START-END.")
     return lines, replace(subject, diagnostics=tuple(diagnostics))
 
 

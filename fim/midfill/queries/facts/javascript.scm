@@ -5,6 +5,9 @@
 
 (formal_parameters (_) @parameter)
 (arrow_function parameter: (identifier) @parameter)
+(variable_declarator name: (_) @local)
+(for_in_statement left: (_) @local)
+(catch_clause parameter: (_) @local)
 
 (return_statement (_) @return)
 (yield_expression (_) @return)
@@ -18,6 +21,10 @@
 (assignment_expression left: [(member_expression) (subscript_expression)] @write)
 (augmented_assignment_expression left: [(member_expression) (subscript_expression)] @write)
 (update_expression argument: [(member_expression) (subscript_expression)] @write)
+(unary_expression operator: "delete" argument: [(member_expression) (subscript_expression)] @write)
+(assignment_expression left: (identifier) @target)
+(augmented_assignment_expression left: (identifier) @target)
+(update_expression argument: (identifier) @target)
 
 [(if_statement) (for_statement) (for_in_statement) (while_statement) (do_statement) (catch_clause) (ternary_expression)
  (switch_case)] @branch

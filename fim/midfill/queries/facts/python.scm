@@ -18,7 +18,9 @@
 (nonlocal_statement (identifier) @write)
 
 [(if_statement) (elif_clause) (for_statement) (while_statement) (except_clause) (conditional_expression)
- (boolean_operator) (case_clause) (for_in_clause) (if_clause)] @branch
+ (boolean_operator) (for_in_clause) (if_clause)] @branch
+
+(case_clause . (case_pattern) @_pattern (#not-eq? @_pattern "_")) @branch
 
 (decorator) @attached
 

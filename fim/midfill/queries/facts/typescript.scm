@@ -5,6 +5,9 @@
 
 (formal_parameters (_) @parameter)
 (arrow_function parameter: (identifier) @parameter)
+(variable_declarator name: (_) @local)
+(for_in_statement left: (_) @local)
+(catch_clause parameter: (_) @local)
 (function_declaration return_type: (type_annotation (_) @type))
 (method_definition return_type: (type_annotation (_) @type))
 (arrow_function return_type: (type_annotation (_) @type))
@@ -18,9 +21,13 @@
 (call_expression function: (_) @call)
 (new_expression constructor: (_) @call)
 
-(assignment_expression left: [(member_expression) (subscript_expression)] @write)
-(augmented_assignment_expression left: [(member_expression) (subscript_expression)] @write)
-(update_expression argument: [(member_expression) (subscript_expression)] @write)
+(assignment_expression left: [(member_expression) (subscript_expression) (non_null_expression)] @write)
+(augmented_assignment_expression left: [(member_expression) (subscript_expression) (non_null_expression)] @write)
+(update_expression argument: [(member_expression) (subscript_expression) (non_null_expression)] @write)
+(unary_expression operator: "delete" argument: [(member_expression) (subscript_expression) (non_null_expression)] @write)
+(assignment_expression left: (identifier) @target)
+(augmented_assignment_expression left: (identifier) @target)
+(update_expression argument: (identifier) @target)
 
 [(if_statement) (for_statement) (for_in_statement) (while_statement) (do_statement) (catch_clause) (ternary_expression)
  (switch_case)] @branch
