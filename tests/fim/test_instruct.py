@@ -230,6 +230,26 @@ async def test_a_prompt_without_room_goes_without_what_is_around() -> None:
         await proposal(tasks()["simplify"], shelf(), FakeEngine("", n_ctx=500))
 
 
+async def test_in_a_small_context_less_is_written() -> None:
+    subject = subject_of("def take(a):\n    return a\n", "python", "return a", file="a.py")
+    engine = FakeEngine("Short.", n_ctx=1000)
+    (*_, said, done) = [told async for told in explanation(subject, engine)]
+    assert (said.markdown, done.markdown) == ("Short.", "")
+    engine = FakeEngine("```\ndef test():\n    take(1)\n```", n_ctx=1300)
+    assert (await proposal(tasks()["tests"], subject, engine)).file_text
+    with pytest.raises(EngineRefused, match="512 to write"):
+        await proposal(tasks()["tests"], subject, FakeEngine("x", n_ctx=600))
+
+
+async def test_an_explanation_that_repeats_itself_is_ended() -> None:
+    subject = subject_of("def take(a):\n    return a\n", "python", "return a", file="a.py")
+    engine = FakeEngine("It takes one. " + "It gives one back. " * 200)
+    (*_, done) = told = [told async for told in explanation(subject, engine)]
+    said = "".join(one.markdown for one in told if one.kind == "said")
+    assert 3 < said.count("It gives one back.") < 10
+    assert done.markdown == "It was ended where it repeated itself."
+
+
 async def test_an_answer_that_was_cut_off_is_refused() -> None:
     engine = FakeEngine(f"```\n{COUNT}# {'and so on ' * 300}\n```")
     made = await proposal(tasks()["simplify"], shelf(), engine)

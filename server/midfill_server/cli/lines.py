@@ -60,9 +60,9 @@ def read_subject(
     lines = read_lines(argument, language)
     subject = subject_at(lines.document, parse(lines.document), lines.start, lines.end)
     if subject is None:
-        place = (
-            "no function or class around this line" if lines.start == lines.end else "no code here"
-        )
+        line = lines.document.lines[lines.document.line_of(lines.start)]
+        is_caret = lines.start == lines.end and line.strip()
+        place = "no function or class around this line" if is_caret else "no code here"
         raise DocumentError(f"There is {place}; name the lines as FILE:START-END.")
     return lines, replace(subject, diagnostics=tuple(diagnostics))
 
