@@ -174,6 +174,83 @@ async def test_a_signature_changes_when_it_was_asked_for(instruction: str, allow
     assert bool(made.changes) == allowed
 
 
+OBJECT = "const one = {\n  run() {\n    return 1 + 1;\n  },\n};\n"
+TEMPLATE = "// D.\ntemplate <class T = int>\nT f(T a) {\n  if (a) { return a; }\n  return a;\n}\n"
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "at", "answer", "after"),
+    [
+        pytest.param(
+            "javascript",
+            OBJECT,
+            "return",
+            "run() {\n  return 2;\n}",
+            OBJECT.replace("1 + 1", "2"),
+            id="comma-forgotten",
+        ),
+        pytest.param(
+            "javascript",
+            OBJECT,
+            "return",
+            "run() {\n  return 2;\n},",
+            OBJECT.replace("1 + 1", "2"),
+            id="comma-kept",
+        ),
+        pytest.param(
+            "javascript",
+            f"export {OBJECT.replace('const one =', 'default')}",
+            "return",
+            "walk() {\n  return 2;\n}",
+            "",
+            id="another-method",
+        ),
+        pytest.param(
+            "javascript",
+            "export function f(a) {\n  return a || a;\n}\n",
+            "return",
+            "export function f(a) {\n  return a;\n}",
+            "export function f(a) {\n  return a;\n}\n",
+            id="export-kept",
+        ),
+        pytest.param(
+            "javascript",
+            "export function f(a) {\n  return a || a;\n}\n",
+            "return",
+            "function f(a) {\n  return a;\n}",
+            "",
+            id="export-lost",
+        ),
+        pytest.param(
+            "cpp",
+            TEMPLATE,
+            "return",
+            "// D.\ntemplate <class T = int>\nT f(T a) {\n  return a;\n}",
+            TEMPLATE.replace("  if (a) { return a; }\n", ""),
+            id="template-kept",
+        ),
+        pytest.param(
+            "cpp",
+            TEMPLATE,
+            "return",
+            "// D.\ntemplate <class T = long>\nT f(T a) {\n  return a;\n}",
+            "",
+            id="template-changed",
+        ),
+        pytest.param(
+            "cpp", TEMPLATE, "return", "// D.\nT f(T a) {\n  return a;\n}", "", id="template-lost"
+        ),
+    ],
+)
+async def test_what_stands_around_a_definition_on_its_lines_is_kept(
+    language: str, text: str, at: str, answer: str, after: str
+) -> None:
+    subject = subject_of(text, language, at)
+    made = await proposal(tasks()["simplify"], subject, FakeEngine(f"```\n{answer}\n```"))
+    assert applied(text, made.changes) == (after or text)
+    assert bool(made.reason) == (not after)
+
+
 async def test_nothing_to_change_is_no_refusal() -> None:
     made = await proposal(tasks()["simplify"], shelf(), FakeEngine(f"```\n{COUNT}```"))
     assert (made.changes, made.reason) == ((), "")

@@ -141,7 +141,7 @@ class _File:
 
 
 def _is_writable(path: Path) -> bool:
-    """Whether a file may be changed. What its mode says holds for the superuser too, and where a folder would let us."""
+    """Whether a file may be changed. Its mode holds for the superuser too, and where its folder would let us."""
     with suppress(OSError):
         return os.access(path, os.W_OK) and bool(path.stat().st_mode & 0o222)
     return True  # It is gone, which is told better.

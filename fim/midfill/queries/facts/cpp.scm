@@ -27,4 +27,4 @@
 (binary_expression operator: ["&&" "||"] @branch)
 
 (comment) @attached
-(template_declaration "template" @attached)
+(template_declaration "template" @attached parameters: (_) @attached)
