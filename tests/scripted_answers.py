@@ -245,6 +245,60 @@ FUNCTIONS = (
         ("cents / 2 : cents;", "cents / 2 : ;"),
         "//",
     ),
+    Function(
+        "largest",
+        "cpp",
+        "cpp",
+        "#include <vector>\n\nnamespace shop {\n\n",
+        "// Of all that there are.\n"
+        "template <typename Row, class Less = std::less<Row>>\n"
+        "inline Row largest(const std::vector<Row>& rows, Less less = Less{}) {\n"
+        "  Row found = rows.front();\n"
+        "  // The first of equals.\n"
+        "  for (auto it = rows.begin(); it != rows.end(); ++it) {\n"
+        "    if (less(found, *it)) {\n"
+        "      found = *it;\n"
+        "    }\n"
+        "  }\n"
+        "  return found;\n"
+        "}\n",
+        "// Of all that there are.\n"
+        "template <typename Row, class Less = std::less<Row>>\n"
+        "inline Row largest(const std::vector<Row>& rows, Less less = Less{}) {\n"
+        "  // The first of equals.\n"
+        "  return *std::max_element(rows.begin(), rows.end(), less);\n"
+        "}\n",
+        "\n/* Says it. */\nint say() { return 1; }\n\n}  // namespace shop\n",
+        ("class Less = std::less<Row>", "class Less = std::greater<Row>"),
+        "  // The first of equals.\n",
+        ("rows.end(), less);", "rows.end(), less;"),
+        "//",
+    ),
+    Function(
+        "later",
+        "javascript",
+        "js",
+        "import { now } from './clock.js';\n\n",
+        "/** After a while. */\n"
+        "export function later(say, { wait = 100, ...rest } = {}) {\n"
+        "  // Only the last.\n"
+        "  const told = function (...words) {\n"
+        "    const all = [...words, rest];\n"
+        "    return say.apply(null, all);\n"
+        "  };\n"
+        "  return setTimeout(told, wait);\n"
+        "}\n",
+        "/** After a while. */\n"
+        "export function later(say, { wait = 100, ...rest } = {}) {\n"
+        "  // Only the last.\n"
+        "  return setTimeout((...words) => say(...words, rest), wait);\n"
+        "}\n",
+        "\n/* Says it. */\nexport default () => later(now);\n",
+        ("wait = 100", "wait = 10"),
+        "  // Only the last.\n",
+        (", wait);", ", wait;"),
+        "//",
+    ),
 )
 
 Answer = Callable[[Function], str]
