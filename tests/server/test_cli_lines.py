@@ -258,3 +258,7 @@ def test_a_real_model_in_the_host_is_asked(folder: Path) -> None:
     assert "Returns: `total`" in done.stdout
     assert "has no chat template" in done.stderr
     assert done.stderr.count("\n") == 1
+    # What was written beside, locks too, is the user's alone.
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (folder / "state").iterdir()}
+    assert len(modes) > 2
+    assert os.name != "posix" or set(modes.values()) == {0o600}, modes
