@@ -355,6 +355,23 @@ def _with_line(function: Function, line: str) -> str:
     return f"{head}{comment}{margin}{line}\n{rest.partition(chr(10))[2]}"
 
 
+def _opened(function: Function) -> str:
+    """The better function, at its end the header of a block that nobody has written."""
+    new = _new(function)
+    if function.mark == "#":
+        body = function.comment[: len(function.comment) - len(function.comment.lstrip())]
+        return f"{new}{body}if 1:\n"
+    comment = function.comment.replace("\r\n", "\n")
+    return new.replace(comment, f"{comment}{{\n") + "{\n"
+
+
+def _unwritten(function: Function) -> str:
+    """The better function with a block that only says in a comment what it should hold."""
+    if function.mark != "#":
+        return _with_line(function, "{ { // What is to be done.")
+    return _with_line(function, "if 1:\n" + " " * 12 + "# What is to be done.")
+
+
 GOOD: dict[str, Answer] = {
     "as-asked": lambda it: fenced(_new(it), it),
     "prose-around": lambda it: f"Sure! Here it is:\n\n{fenced(_new(it), it)}\nI made it shorter.",
@@ -400,6 +417,8 @@ BAD: dict[str, Answer] = {
     "swallows-what-follows": lambda it: fenced(
         _new(it) + ('"""\n' if it.mark == "#" else "/* and\n"), it
     ),
+    "a-block-without-code": lambda it: fenced(_unwritten(it), it),
+    "opens-a-block-at-its-end": lambda it: fenced(_opened(it), it),
     "the-whole-file-rewritten": lambda it: fenced(
         f"{it.before}{it.new}{it.after}\n{it.mark} a new end\n".replace("\r\n", "\n"), it
     ),

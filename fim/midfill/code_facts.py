@@ -14,6 +14,7 @@
     @branch      a place where the path divides, as McCabe counts them ("A Complexity Measure", 1976)
     @attached    a comment, decorator or attribute that belongs to the definition right below it
     @doc         a string that documents what it stands in
+    @unwritten   a block with nothing in it, which the parser takes and the language does not
 
 A language without such a file has a name, a kind and lines, and no more is said.
 """
@@ -152,6 +153,17 @@ def documentation(syntax: Syntax, start: int, end: int) -> frozenset[tuple[int, 
     if query is not None:
         nodes += _captures(syntax, query, start, end).get("doc", ())
     return frozenset(node.byte_range for node in nodes)
+
+
+def n_unwritten(syntax: Syntax, start: int, end: int) -> int:
+    """How many blocks have nothing in them, in the lines between two offsets and up to the next code."""
+    query = facts_query(syntax)
+    if query is None:
+        return 0
+    cursor = QueryCursor(query)
+    behind = len(syntax.data) - len(syntax.data[syntax.byte_of(end) :].lstrip())
+    cursor.set_byte_range(syntax.byte_of(start), behind + 1)
+    return len(cursor.captures(syntax.tree.root_node).get("unwritten", ()))
 
 
 def facts_query(syntax: Syntax) -> Query | None:

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 from tree_sitter import Node, QueryCursor
 
-from midfill.code_facts import documentation, facts_of, facts_query
+from midfill.code_facts import documentation, facts_of, facts_query, n_unwritten
 from midfill.subject import Subject
 from midfill.syntax import Definition, Syntax
 
@@ -154,6 +154,14 @@ class State:
             for node in nodes
             if first <= node.start_byte < last and node.byte_range not in self.documented
         )
+
+
+def _writes_every_block(replacement: Replacement) -> str:
+    old, new = (
+        n_unwritten(state.syntax, state.start, state.end)
+        for state in (replacement.old, replacement.new)
+    )
+    return "it leaves a block without code" if new > old else ""
 
 
 def _keeps_what_is_around(replacement: Replacement) -> str:
@@ -297,6 +305,7 @@ def _keeps_size(change: Replacement) -> str:
 
 
 CHECKS: tuple[Callable[[Replacement], str], ...] = (
+    _writes_every_block,
     _keeps_what_is_around,
     _keeps_definitions,
     _keeps_decorators,

@@ -24,5 +24,7 @@
 
 (decorator) @attached
 
+((block) @unwritten (#eq? @unwritten ""))
+
 (module . (expression_statement (string)) @doc)
 (block . (expression_statement (string)) @doc)
