@@ -276,6 +276,66 @@ def test_what_a_program_holds_cannot_leave_its_code_span() -> None:
     assert "\u202e" not in text
 
 
+@pytest.mark.parametrize(
+    ("language", "text", "writes"),
+    [
+        pytest.param(
+            "python",
+            "def f(self, rows):\n    self.a, (rows[0], *self.b) = 1, (2, 3)\n    [self.c, x] = 1, 2\n"
+            "    for self.d, y in z: pass\n    for self.e in z: pass\n"
+            "    with o() as self.g, p() as (self.h, r): pass\n    del rows[1], self.i\n    self.j.k = self.l[1] = 2\n",
+            "self.a rows[0] self.b self.c self.d self.e self.g self.h rows[1] self.i self.j.k self.l[1]",
+            id="python",
+        ),
+        pytest.param(
+            "javascript",
+            "function f(a) {\n  [this.a, b] = g();\n  ({ c, d: this.d, ...e } = a);\n  for (this.i of a) {}\n"
+            "  for (q in a) {}\n  for (const r of a) { r = 1; }\n  a.b ??= 1;\n  let z; [z] = a;\n}\n",
+            "this.a b c this.d e this.i q a.b",
+            id="javascript",
+        ),
+        pytest.param(
+            "typescript",
+            "function f(a: any) {\n  [this.a, b] = g();\n  this.m!.n = 2;\n  this.k! += 1;\n  let c = 1; c++;\n}\n",
+            "this.a b this.m!.n this.k!",
+            id="typescript",
+        ),
+        pytest.param(
+            "go",
+            "func (s *S) f() {\n\ts.a, b, c[1] = 1, 2, 3\n\tfor s.i = 0; s.i < 2; s.j++ {}\n\tfor s.k = range x {}\n"
+            "\t*r = 2\n\tx := 1\n\tx, _ = 2, 3\n}\n",
+            "s.a b c[1] s.i s.j s.k *r",
+            id="go",
+        ),
+        pytest.param(
+            "rust",
+            "fn f(&mut self) {\n  self.a = 1; self.b[0] += 3; (self.c, x) = (1, 2); COUNT += 1;\n"
+            "  let mut y = 1; y = 2;\n}\n",
+            "self.a self.b[0] self.c COUNT",
+            id="rust",
+        ),
+        pytest.param(
+            "cpp",
+            "void A::f(int* p) { b_ = 2; p[0] = 3; A::c++; (*this).d = 2; "
+            "int e; e = 1; int q = 2; q++; total += q; }\n",
+            "b_ p[0] A::c (*this).d total",
+            id="cpp",
+        ),
+        pytest.param(
+            "c", "int f(char **v, int n) { for (int i = 0; i < n; i++) { seen++; } n = 0; return n; }\n", "seen",
+            id="c",
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_written_beyond_the_functions_own_names(
+    language: str, text: str, writes: str
+) -> None:
+    syntax = parse(Document.of(text, language))
+    assert syntax is not None
+    assert not syntax.byte_errors
+    assert " ".join(facts_of(syntax, 0, len(text)).writes) == writes
+
+
 def test_a_class_with_one_method_on_its_line_is_no_function() -> None:
     text = "class Point { sum() { return this.x; } }\n"
     document = Document.of(text, "javascript")

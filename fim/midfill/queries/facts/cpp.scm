@@ -18,6 +18,8 @@
 
 (assignment_expression left: [(field_expression) (subscript_expression) (pointer_expression)] @write)
 (update_expression argument: [(field_expression) (subscript_expression) (pointer_expression)] @write)
+(assignment_expression left: (qualified_identifier) @write)
+(update_expression argument: (qualified_identifier) @write)
 (assignment_expression left: (identifier) @target)
 (update_expression argument: (identifier) @target)
 

@@ -21,6 +21,7 @@
 (call_expression function: (_) @call)
 
 (assignment_statement left: (expression_list [(selector_expression) (index_expression) (unary_expression)] @write))
+(range_clause left: (expression_list [(selector_expression) (index_expression)] @write))
 (inc_statement [(selector_expression) (index_expression)] @write)
 (dec_statement [(selector_expression) (index_expression)] @write)
 (assignment_statement left: (expression_list (identifier) @target))

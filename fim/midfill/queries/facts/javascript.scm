@@ -6,7 +6,7 @@
 (formal_parameters (_) @parameter)
 (arrow_function parameter: (identifier) @parameter)
 (variable_declarator name: (_) @local)
-(for_in_statement left: (_) @local)
+(for_in_statement kind: _ left: (_) @local)
 (catch_clause parameter: (_) @local)
 
 (return_statement (_) @return)
@@ -22,6 +22,14 @@
 (augmented_assignment_expression left: [(member_expression) (subscript_expression)] @write)
 (update_expression argument: [(member_expression) (subscript_expression)] @write)
 (unary_expression operator: "delete" argument: [(member_expression) (subscript_expression)] @write)
+(array_pattern [(member_expression) (subscript_expression)] @write)
+(pair_pattern value: [(member_expression) (subscript_expression)] @write)
+(rest_pattern [(member_expression) (subscript_expression)] @write)
+(for_in_statement !kind left: [(member_expression) (subscript_expression)] @write)
+(assignment_expression left: (array_pattern (identifier) @target))
+(assignment_expression left: (object_pattern [
+  (shorthand_property_identifier_pattern) @target (pair_pattern value: (identifier) @target) (rest_pattern (identifier) @target)]))
+(for_in_statement !kind left: (identifier) @target)
 (assignment_expression left: (identifier) @target)
 (augmented_assignment_expression left: (identifier) @target)
 (update_expression argument: (identifier) @target)

@@ -13,7 +13,15 @@
 
 (assignment left: [(attribute) (subscript)] @write)
 (augmented_assignment left: [(attribute) (subscript)] @write)
+(pattern_list [(attribute) (subscript)] @write)
+(tuple_pattern [(attribute) (subscript)] @write)
+(list_pattern [(attribute) (subscript)] @write)
+(list_splat_pattern [(attribute) (subscript)] @write)
+(for_statement left: [(attribute) (subscript)] @write)
+(as_pattern_target [(attribute) (subscript)] @write)
+(as_pattern_target (tuple [(attribute) (subscript)] @write))
 (delete_statement [(attribute) (subscript)] @write)
+(delete_statement (expression_list [(attribute) (subscript)] @write))
 (global_statement (identifier) @write)
 (nonlocal_statement (identifier) @write)
 

@@ -15,6 +15,9 @@
 (call_expression function: (_) @call)
 (macro_invocation macro: (_) @call)
 
+(assignment_expression left: (tuple_expression [(field_expression) (index_expression) (unary_expression)] @write))
+((compound_assignment_expr left: (identifier) @write) (#match? @write "^[A-Z][A-Z0-9_]*$"))
+((assignment_expression left: (identifier) @write) (#match? @write "^[A-Z][A-Z0-9_]*$"))
 (assignment_expression left: [(field_expression) (index_expression) (unary_expression)] @write)
 (compound_assignment_expr left: [(field_expression) (index_expression) (unary_expression)] @write)
 
