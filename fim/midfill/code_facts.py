@@ -13,6 +13,7 @@
     @local       what declares names of the function's own; its parameters do too
     @branch      a place where the path divides, as McCabe counts them ("A Complexity Measure", 1976)
     @attached    a comment, decorator or attribute that belongs to the definition right below it
+    @member      the name of a field or a constant of a class, which others may use
     @doc         a string that documents what it stands in
     @unwritten   a block with nothing in it, which the parser takes and the language does not
 

@@ -251,6 +251,75 @@ async def test_what_stands_around_a_definition_on_its_lines_is_kept(
     assert bool(made.reason) == (not after)
 
 
+FIELDS = "class A:\n    x: int = 1\n    y = 2\n\n    @one\n    @two\n    def f(self):\n        return self.x + 0\n"
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "at", "replaced", "reason"),
+    [
+        pytest.param("python", FIELDS, "x: int", (" + 0", ""), "", id="kept"),
+        pytest.param("python", FIELDS, "x: int", ("    y = 2\n", ""), "leaves out y", id="field"),
+        pytest.param(
+            "python",
+            FIELDS,
+            "return",
+            ("@one\n    @two", "@two\n    @one"),
+            "order",
+            id="decorators",
+        ),
+        pytest.param(
+            "typescript",
+            "enum E {\n  A,\n  B = 2 + 0,\n  C,\n}\n",
+            "A,",
+            ("  C,\n", ""),
+            "leaves out C",
+            id="enum",
+        ),
+        pytest.param(
+            "java",
+            "class A {\n  private int a, b;\n  void f() {\n    a = b + 0;\n  }\n}\n",
+            "private",
+            ("a, b", "a"),
+            "leaves out b",
+            id="java",
+        ),
+        pytest.param(
+            "rust",
+            "struct A {\n    a: u32,\n    b: [u32; 2 + 0],\n}\n",
+            "a: u32",
+            ("    a: u32,\n", ""),
+            "leaves out a",
+            id="rust",
+        ),
+        pytest.param(
+            "go",
+            "type A struct {\n\ta int\n\tb [2 + 0]int\n}\n",
+            "a int",
+            ("\ta int\n", ""),
+            "leaves out a",
+            id="go",
+        ),
+        pytest.param(
+            "cpp",
+            "struct A {\n  int a;\n  int* b;\n  int f() { return a + 0; }\n};\n",
+            "int a",
+            ("  int* b;\n", ""),
+            "leaves out b",
+            id="cpp",
+        ),
+    ],
+)
+async def test_what_others_may_use_of_a_class_is_kept(
+    language: str, text: str, at: str, replaced: tuple[str, str], reason: str
+) -> None:
+    subject = subject_of(text, language, at)
+    assert replaced[0] in subject.text
+    answer = f"```\n{subject.text.replace(*replaced)}\n```"
+    made = await proposal(tasks()["simplify"], subject, FakeEngine(answer))
+    assert reason in made.reason
+    assert bool(made.changes) == (not reason)
+
+
 async def test_nothing_to_change_is_no_refusal() -> None:
     made = await proposal(tasks()["simplify"], shelf(), FakeEngine(f"```\n{COUNT}```"))
     assert (made.changes, made.reason) == ((), "")

@@ -22,3 +22,7 @@
 (binary_expression operator: ["&&" "||"] @branch)
 
 (comment) @attached
+
+(field_declaration declarator: (field_identifier) @member)
+(field_declaration declarator: (_ (field_identifier) @member))
+(enumerator name: (_) @member)

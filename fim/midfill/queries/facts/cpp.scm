@@ -30,3 +30,7 @@
 
 (comment) @attached
 (template_declaration "template" @attached parameters: (_) @attached)
+
+(field_declaration declarator: (field_identifier) @member)
+(field_declaration declarator: (_ (field_identifier) @member))
+(enumerator name: (_) @member)

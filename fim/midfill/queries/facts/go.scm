@@ -32,3 +32,6 @@
 (binary_expression operator: ["&&" "||"] @branch)
 
 (comment) @attached
+
+(field_declaration name: (_) @member)
+(method_elem name: (_) @member)

@@ -30,3 +30,6 @@
 
 (line_comment) @attached
 (block_comment) @attached
+
+(field_declaration declarator: (variable_declarator name: (_) @member))
+(enum_constant name: (_) @member)

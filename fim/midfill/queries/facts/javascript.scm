@@ -40,3 +40,5 @@
 
 (comment) @attached
 (decorator) @attached
+
+(field_definition property: (_) @member)

@@ -36,3 +36,5 @@
 
 (module . (expression_statement (string)) @doc)
 (block . (expression_statement (string)) @doc)
+
+(class_definition body: (block (expression_statement (assignment left: (identifier) @member))))

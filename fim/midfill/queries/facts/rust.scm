@@ -28,3 +28,6 @@
 (line_comment) @attached
 (block_comment) @attached
 (attribute_item) @attached
+
+(field_declaration name: (_) @member)
+(enum_variant name: (_) @member)

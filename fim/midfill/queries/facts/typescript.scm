@@ -43,3 +43,8 @@
 
 (comment) @attached
 (decorator) @attached
+
+(public_field_definition name: (_) @member)
+(property_signature name: (_) @member)
+(enum_assignment name: (_) @member)
+(enum_body (property_identifier) @member)
