@@ -110,6 +110,12 @@ def test_for_a_program_the_changed_standard_input_is_in_the_json(folder: Path) -
     assert json.loads(done.stdout)["text"] == MENDED
 
 
+def test_a_text_without_a_name_gets_no_file_of_tests(folder: Path) -> None:
+    done = midfill("tests", "-:4", "--language", "python", answer="x", text=SHELF)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "has no name" in done.stderr
+
+
 def test_a_file_that_is_read_only_stays(folder: Path) -> None:
     (folder / "shelf.py").chmod(0o444)
     words = ["--task", "simplify", "--apply"]
