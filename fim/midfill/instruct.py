@@ -115,9 +115,13 @@ def refusal(task: Task, subject: Subject, *, has_model: bool) -> str:
         return "Midfill has no grammar for this file, so that no edit could be verified."
     if task.needs_diagnostics and not subject.diagnostics:
         return "There is no problem reported here."
-    if task.result == "file" and subject.scope is not None and not subject.file_name:
-        return "The file of the tests is named after the code's file, and this text has no name."
-    if task.result == "file" and (subject.scope is None or not file_for_tests(subject)):
+    return _no_tests(subject) if task.result == "file" else ""
+
+
+def _no_tests(subject: Subject) -> str:
+    if subject.scope is not None and not subject.file_name:
+        return "A file of tests is named after the code's file, and this text has no name."
+    if subject.scope is None or not file_for_tests(subject):
         return (
             "Tests are written for one function or class, in a language whose tests Midfill knows."
         )
