@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from midfill.code_facts import attached_from
 from midfill.snippets import Snippet
-from midfill.syntax import Definition, Scope, Syntax
+from midfill.syntax import Scope, Syntax
 from midfill.text import Document
 
 
@@ -150,20 +150,22 @@ def _introduced(syntax: Syntax, caret: int) -> Scope | None:
     """The definition that begins after a caret and to which the caret's line belongs."""
     document = syntax.document
     line = document.line_of(caret)
-    after = [one for one in syntax.definitions() if one.start >= caret]
-    begins = document.line_of(after[0].start) if after else -1
-    if not after or (begins != line and attached_from(syntax, begins) > line):
+    below = range(line, min(line + _MOST_LINES, len(document.lines)))
+    blank = next((n for n in below if not document.lines[n].strip()), below.stop)
+    if blank == line:
+        return None
+    end = document.line_starts[blank - 1] + len(document.lines[blank - 1])
+    begun = syntax.scopes_begun(caret, end)
+    begins = document.line_of(begun[0].start) if begun else -1
+    if not begun or (begins != line and attached_from(syntax, begins) > line):
         return None
     first = document.line_starts[begins] + _indent(document.lines[begins])
-    if first < after[0].start and not _wraps(syntax, first, after[0]):
-        return None
-    found = [scope for scope in syntax.scopes(after[0].start + 1) if scope.start == after[0].start]
-    return found[0] if found else None
+    return begun[0] if first == begun[0].start or _wraps(syntax, first, begun[0]) else None
 
 
-def _wraps(syntax: Syntax, offset: int, definition: Definition) -> bool:
+def _wraps(syntax: Syntax, offset: int, scope: Scope) -> bool:
     """Whether what begins at an offset is a definition with words before it, and no more."""
-    begin, end = syntax.byte_of(offset), syntax.byte_of(definition.end)
+    begin, end = syntax.byte_of(offset), syntax.byte_of(scope.end)
     node = syntax.tree.root_node.named_descendant_for_byte_range(begin, end)
     return node is not None and node.start_byte == begin and node.end_byte <= end + len(";")
 
@@ -195,3 +197,6 @@ def _indent(line: str) -> int:
 
 
 _MARK = "\ufeff"
+
+_MOST_LINES = 100
+"""Between a line that introduces a definition and the definition."""
