@@ -136,7 +136,7 @@ def _around(document: Document, syntax: Syntax | None, caret: int) -> Subject | 
     text, begin = document.lines[line], document.line_starts[line]
     # Before the first character of a definition's line the definition is meant, too.
     at = max(caret, min(begin + _indent(text) + 1, begin + len(text.rstrip())))
-    scopes = [scope for scope in syntax.scopes(at) if scope.kind not in ("block", "module")]
+    scopes = [scope for scope in syntax.scopes(at) if scope.kind not in _NO_SUBJECT]
     functions = [scope for scope in scopes if scope.kind in ("function", "method")]
     introduced = None if functions else _introduced(syntax, at)
     scope = introduced or next(reversed(functions or scopes), None)
@@ -155,7 +155,7 @@ def _introduced(syntax: Syntax, caret: int) -> Scope | None:
     if blank == line:
         return None
     end = document.line_starts[blank - 1] + len(document.lines[blank - 1])
-    begun = syntax.scopes_begun(caret, end)
+    begun = [scope for scope in syntax.scopes_begun(caret, end) if scope.kind not in _NO_SUBJECT]
     begins = document.line_of(begun[0].start) if begun else -1
     if not begun or (begins != line and attached_from(syntax, begins) > line):
         return None
@@ -197,6 +197,8 @@ def _indent(line: str) -> int:
 
 
 _MARK = "\ufeff"
+
+_NO_SUBJECT = ("block", "module")
 
 _MOST_LINES = 100
 """Between a line that introduces a definition and the definition."""

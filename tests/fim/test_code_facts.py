@@ -462,6 +462,8 @@ def test_a_selection_means_its_lines(
         pytest.param("\n\n", "python", slice(0, 2), id="blank-lines"),
         pytest.param("x = 1\n", "python", slice(2, 2), id="no-definition"),
         pytest.param("# Far.\n\ndef f():\n    pass\n", "python", slice(2, 2), id="far-above"),
+        pytest.param("// D.\nnamespace a {\nint b;\n}\n", "cpp", slice(2, 2), id="a-namespace"),
+        pytest.param("\nfunction f() {\n}\n", "javascript", slice(0, 0), id="a-blank-line-above"),
         pytest.param("go(() => {\n});\n", "javascript", slice(0, 0), id="a-call"),
         pytest.param("x = 1\n", "unknown", slice(2, 2), id="no-grammar"),
         pytest.param("", "python", slice(0, 0), id="nothing"),
