@@ -316,6 +316,13 @@ class TestCheck:
         )
         assert "There is no other.gguf" in refused("check", "other.gguf")
 
+    def test_a_name_with_braces_is_no_format(
+        self, model: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("FORCE_COLOR", "1")  # As a terminal, which gets a bar.
+        tiny_model(model.parent / "a{b}[c].gguf")
+        assert "a{b}[c].gguf: sound" in run("check", "a{b}[c].gguf").stdout
+
     def test_no_files(self, folder: Path) -> None:
         result = run("check")
         assert (result.exit_code, "There are no model files" in result.stdout) == (0, True)

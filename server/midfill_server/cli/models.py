@@ -403,7 +403,7 @@ def _lines() -> downloads.Progress:
 @contextmanager
 def _bar(name: str, *, is_shown: bool = True) -> Any:
     columns = (
-        TextColumn(plain(name), markup=False),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
@@ -412,7 +412,7 @@ def _bar(name: str, *, is_shown: bool = True) -> Any:
     console = Console(stderr=True)
     is_shown = is_shown and console.is_terminal
     with Progress(*columns, console=console, transient=True, disable=not is_shown) as bar:
-        task = bar.add_task("", total=None)
+        task = bar.add_task(plain(name), total=None)
         tell: Callable[[int, int], None] = lambda done, total: bar.update(  # noqa: E731
             task, completed=done, total=total or None
         )
