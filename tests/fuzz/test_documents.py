@@ -120,16 +120,17 @@ TRACE = os.environ.get("MIDFILL_TRACE", "")
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_a_recorded_trace(encoding: Encoding) -> None:
     """Behind a line that every encoding counts otherwise."""
-    before = "\U0001f60b\u00e9\r"
+    before = "\U0001f60b\u00e9\n"
     trace = json.loads(gzip.decompress(Path(TRACE).read_bytes()))
     text = before + trace["startContent"]
     document = Document.of(text)
     patches = [patch for change in trace["txns"] for patch in change["patches"]]
     for version, (position, n_gone, new) in enumerate(patches):
         start = len(before) + position
-        places = [document.position(offset, encoding) for offset in (start, start + n_gone)]
+        first = document.position(start, encoding)
+        edit = Edit(first, document.position(start + n_gone, encoding), new)
         text = text[:start] + new + text[start + n_gone :]
-        document = document.edited([Edit(*places, new)], version, encoding)
+        document = document.edited([edit], version, encoding)
         assert version % 100 or document.text == text
     assert document.text == text == before + trace["endContent"]
     assert list(document.lines) == split_lines(text)
