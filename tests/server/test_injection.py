@@ -223,6 +223,7 @@ HOSTILE = "n\x1b[31m\x1b]0;owned\x07\u202e[link=http:x]l[/link]"
 
 
 @needs_posix
+@pytest.mark.slow
 def test_what_the_commands_print_of_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Names of files and folders, and what a model's file says of itself."""
     place, models = tmp_path / HOSTILE.replace("/", ""), tmp_path / "models"
