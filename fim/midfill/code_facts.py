@@ -17,7 +17,7 @@
     @doc         a string that documents what it stands in
     @unwritten   a block with nothing in it, which the parser takes and the language does not
 
-A language without such a file has a name, a kind and lines, and no more is said.
+A language without such a file, or whose file knows no functions, has a name, a kind and lines, and no more is said.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def facts_of(syntax: Syntax, start: int, end: int, *, is_function: bool = True) 
     `is_function` is false where the code is known to be something else, such as a class with one method.
     """
     query = facts_query(syntax)
-    if query is None:
+    if query is None or not _tells_functions(query):
         return CodeFacts()
     found = _captures(syntax, query, start, end)
     functions = found.get("function", [])
@@ -170,6 +170,12 @@ def n_unwritten(syntax: Syntax, start: int, end: int) -> int:
 def facts_query(syntax: Syntax) -> Query | None:
     """The facts query of a document's language, compiled at its first use; None where it has none."""
     return _query(syntax.language.id)
+
+
+@cache
+def _tells_functions(query: Query) -> bool:
+    names = (query.capture_name(idx) for idx in range(query.capture_count))
+    return "function" in names
 
 
 @cache

@@ -259,14 +259,16 @@ def test_facts_of_a_function(language: str, marked: str, expected: dict[str, Any
 
 
 def test_every_facts_query_fits_its_grammar() -> None:
-    with_facts = set()
+    with_facts, with_comments = set[str](), set[str]()
     for language in languages():
         for identifier in language.ids if language.grammar else ():
             syntax = parse(Document.of("x", identifier))
             assert syntax is not None
-            if facts_query(syntax) is not None:
-                with_facts.add(language.query)
+            if facts_query(syntax) is None:
+                continue
+            (with_facts if facts_of(syntax, 0, 1).known else with_comments).add(language.query)
     assert with_facts == {"python", "javascript", "typescript", "go", "rust", "java", "c", "cpp"}
+    assert with_comments == {"csharp", "php", "ruby", "lua", "bash"}
 
 
 def test_what_a_program_holds_cannot_leave_its_code_span() -> None:
@@ -411,6 +413,23 @@ def test_a_caret_means_what_is_around_it(at: str, name: str, lines: tuple[int, i
             "cpp", "// D.\ntemp║late <class T>\nT f(T a) {\n}\n", "f", (1, 4), id="template"
         ),
         pytest.param("rust", "/// D.║\n#[inline]\nfn f() {\n}\n", "f", (1, 4), id="documentation"),
+        pytest.param(
+            "csharp",
+            "class A {\n  /// <summary>D.</summary>\n  [X]\n  int ║F() {\n    return 1;\n  }\n}\n",
+            "A.F",
+            (2, 6),
+            id="csharp",
+        ),
+        pytest.param(
+            "php",
+            "<?php\n/** D. */\nfunction f() {\n  return 1;║\n}\n",
+            "f",
+            (2, 5),
+            id="php",
+        ),
+        pytest.param("ruby", "# D.\ndef f\n  1║\nend\n", "f", (1, 4), id="ruby"),
+        pytest.param("lua", "--- D.║\nfunction f()\nend\n", "f", (1, 3), id="lua"),
+        pytest.param("shellscript", "# D.\nf() {\n  :║\n}\n", "f", (1, 4), id="shell"),
         pytest.param("go", "// D.║\nfunc F() {\n}\n", "F", (1, 3), id="go"),
         pytest.param(
             "javascript",
