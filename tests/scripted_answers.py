@@ -245,6 +245,60 @@ FUNCTIONS = (
         ("cents / 2 : cents;", "cents / 2 : ;"),
         "//",
     ),
+    Function(
+        "largest",
+        "cpp",
+        "cpp",
+        "#include <vector>\n\nnamespace shop {\n\n",
+        "// Of all that there are.\n"
+        "template <typename Row, class Less = std::less<Row>>\n"
+        "inline Row largest(const std::vector<Row>& rows, Less less = Less{}) {\n"
+        "  Row found = rows.front();\n"
+        "  // The first of equals.\n"
+        "  for (auto it = rows.begin(); it != rows.end(); ++it) {\n"
+        "    if (less(found, *it)) {\n"
+        "      found = *it;\n"
+        "    }\n"
+        "  }\n"
+        "  return found;\n"
+        "}\n",
+        "// Of all that there are.\n"
+        "template <typename Row, class Less = std::less<Row>>\n"
+        "inline Row largest(const std::vector<Row>& rows, Less less = Less{}) {\n"
+        "  // The first of equals.\n"
+        "  return *std::max_element(rows.begin(), rows.end(), less);\n"
+        "}\n",
+        "\n/* Says it. */\nint say() { return 1; }\n\n}  // namespace shop\n",
+        ("class Less = std::less<Row>", "class Less = std::greater<Row>"),
+        "  // The first of equals.\n",
+        ("rows.end(), less);", "rows.end(), less;"),
+        "//",
+    ),
+    Function(
+        "later",
+        "javascript",
+        "js",
+        "import { now } from './clock.js';\n\n",
+        "/** After a while. */\n"
+        "export function later(say, { wait = 100, ...rest } = {}) {\n"
+        "  // Only the last.\n"
+        "  const told = function (...words) {\n"
+        "    const all = [...words, rest];\n"
+        "    return say.apply(null, all);\n"
+        "  };\n"
+        "  return setTimeout(told, wait);\n"
+        "}\n",
+        "/** After a while. */\n"
+        "export function later(say, { wait = 100, ...rest } = {}) {\n"
+        "  // Only the last.\n"
+        "  return setTimeout((...words) => say(...words, rest), wait);\n"
+        "}\n",
+        "\n/* Says it. */\nexport default () => later(now);\n",
+        ("wait = 100", "wait = 10"),
+        "  // Only the last.\n",
+        (", wait);", ", wait;"),
+        "//",
+    ),
 )
 
 Answer = Callable[[Function], str]
@@ -301,6 +355,23 @@ def _with_line(function: Function, line: str) -> str:
     return f"{head}{comment}{margin}{line}\n{rest.partition(chr(10))[2]}"
 
 
+def _opened(function: Function) -> str:
+    """The better function, at its end the header of a block that nobody has written."""
+    new = _new(function)
+    if function.mark == "#":
+        body = function.comment[: len(function.comment) - len(function.comment.lstrip())]
+        return f"{new}{body}if 1:\n"
+    comment = function.comment.replace("\r\n", "\n")
+    return new.replace(comment, f"{comment}{{\n") + "{\n"
+
+
+def _unwritten(function: Function) -> str:
+    """The better function with a block that only says in a comment what it should hold."""
+    if function.mark != "#":
+        return _with_line(function, "{ { // What is to be done.")
+    return _with_line(function, "if 1:\n" + " " * 12 + "# What is to be done.")
+
+
 GOOD: dict[str, Answer] = {
     "as-asked": lambda it: fenced(_new(it), it),
     "prose-around": lambda it: f"Sure! Here it is:\n\n{fenced(_new(it), it)}\nI made it shorter.",
@@ -346,6 +417,8 @@ BAD: dict[str, Answer] = {
     "swallows-what-follows": lambda it: fenced(
         _new(it) + ('"""\n' if it.mark == "#" else "/* and\n"), it
     ),
+    "a-block-without-code": lambda it: fenced(_unwritten(it), it),
+    "opens-a-block-at-its-end": lambda it: fenced(_opened(it), it),
     "the-whole-file-rewritten": lambda it: fenced(
         f"{it.before}{it.new}{it.after}\n{it.mark} a new end\n".replace("\r\n", "\n"), it
     ),

@@ -51,6 +51,7 @@ TARGETS = {
     "chat-templates": "fuzz.test_quick:chat_templates",
     "filters-sound": "fuzz.test_shown:test_in_a_sound_file",
     "filters-any": "fuzz.test_shown:test_in_a_file_of_anything",
+    "answers": "fuzz.test_answers:test_an_answer_of_any_shape",
     "masking": "fuzz.test_quick:masking",
     "markdown": "fuzz.test_quick:markdown",
     "cache": "fuzz.test_quick:cache",

@@ -31,6 +31,7 @@ FEW_VARIABLE = "MIDFILL_RELIABILITY_FEW"
 SOAKS = ("load", "windows", "editing")
 WHOLE_MINUTES = 60
 """What a whole run takes, some 20 of them for the faults and as many for a day of typing."""
+_PRIVACY, _SOAK = "pytest tests/faults/test_privacy.py", "python -m bench.soak {}"
 HOURS, FASTER = 8.0, 26.0
 """Of typing in a whole run, and how much faster than people type it is: in 18.5 minutes, where the machine keeps up."""
 
@@ -62,7 +63,8 @@ def main() -> None:
 def measure(folder: Path, minutes: float) -> None:
     """Run it all; what fails is in the results."""
     share = min(1.0, minutes / WHOLE_MINUTES)
-    environ = {**os.environ, FOLDER_VARIABLE: str(folder)}
+    # Not the model that somebody has chosen here.
+    environ = {**os.environ, FOLDER_VARIABLE: str(folder), "MIDFILL_MODELS_DIR": f"{folder}/models"}
     environ |= {FEW_VARIABLE: "1"} if share < 1 else {}
     for tests, out in (
         ("tests/faults", [f"--junitxml={folder / 'faults.xml'}"]),
@@ -76,7 +78,7 @@ def measure(folder: Path, minutes: float) -> None:
             command += ["--hours", str(share * HOURS), "--faster", str(FASTER)]
         else:
             command += ["--seconds", str(max(5.0, 60 * share))]
-        if subprocess.run(command, cwd=ROOT, check=False).returncode:
+        if subprocess.run(command, cwd=ROOT, env=environ, check=False).returncode:
             print(f"NOT MEASURED: {kind}", flush=True)
 
 
@@ -108,23 +110,29 @@ def faults(path: Path) -> dict[str, dict[str, int]]:
 
 def table(found: Mapping[str, Any]) -> str:
     """What was measured, and the newest of what was fuzzed, as Markdown."""
-    rows = ["| what | result |", "|---|---|"]
+    rows = ["| what | result | command |", "|---|---|---|"]
     fuzzed = _newest("fuzz")
     if fuzzed:
         inputs = sum(target["inputs"] for target in fuzzed.values())
         defects = sum(target["defects"] for target in fuzzed.values())
         rows.append(
-            f"| inputs fuzzed (`make fuzz`) | {inputs:,} in {len(fuzzed)} targets, {defects} defects found in it |"
+            f"| inputs fuzzed | {inputs:,} in {len(fuzzed)} targets, {defects} defects found in it | `make fuzz` |"
         )
-    rows += [f"| {what} | {result} |" for what, result in _rows(found)]
+    rows += [f"| {what} | {result} | `{command}` |" for what, result, command in _rows(found)]
     return "\n".join(rows)
 
 
-def _rows(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _rows(found: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """What was tried, what came of it, and the command that tries it again."""
+    files = _test_files()
     for name, count in found.get("faults", {}).items():
         n = sum(count.values()) - count.get("skipped", 0)
         skipped = f", {count['skipped']} not possible here" if "skipped" in count else ""
-        yield name, f"{count.get('passed', 0)} of {n} survived{skipped}"
+        yield (
+            name,
+            f"{count.get('passed', 0)} of {n} survived{skipped}",
+            f"pytest {files.get(name, 'tests/faults')}",
+        )
     if privacy := found.get("privacy"):
         yield (
             "secrets planted / found elsewhere",
@@ -132,11 +140,13 @@ def _rows(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 f"{len(privacy['planted'])} / {len(privacy['found'])} in {privacy['files_read']} files, answers and "
                 f"logs{_named(privacy.get('searched', ()))}"
             ),
+            _PRIVACY,
         )
-        yield "packets to other addresses", str(len(privacy["packets_out"]))
+        yield "packets to other addresses", str(len(privacy["packets_out"])), _PRIVACY
         yield (
             "works without a network",
             ", ".join(name for name, ok in privacy["worked"].items() if ok),
+            _PRIVACY,
         )
     if injection := found.get("injection"):
         tried, through = map(sum, zip(*injection["places"].values(), strict=True))
@@ -146,6 +156,7 @@ def _rows(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 f"{injection['texts']} texts that order, hide or act, in {len(injection['places'])} places: "
                 f"{tried:,} tried, {through} came through"
             ),
+            "pytest tests/server/test_injection.py",
         )
     if load := found.get("soak-load"):
         yield (
@@ -155,8 +166,13 @@ def _rows(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 f"{load['server_cpu_ms_each']:.2f} ms of CPU each, unanswered {load['unanswered']}, "
                 f"answered twice {load['answered_twice']}; {_load(load)}"
             ),
+            _SOAK.format("load"),
         )
-        yield "cancelled requests among them, answered", _ms(load["cancelled_ms"])
+        yield (
+            "cancelled requests among them, answered",
+            _ms(load["cancelled_ms"]),
+            _SOAK.format("load"),
+        )
     if windows := found.get("soak-windows"):
         low, high = windows["p50_ms_of_windows"]
         yield (
@@ -166,6 +182,7 @@ def _rows(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 f"medians of the windows {low:.0f} to {high:.0f} ms, fairness {windows['fairness']} "
                 f"(Jain; 1 is even); {_load(windows)}"
             ),
+            _SOAK.format("windows"),
         )
     if editing := found.get("soak-editing"):
         yield (
@@ -175,6 +192,7 @@ def _rows(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 f"{editing['asked']:,} requests: unanswered {editing['unanswered']}, answered twice "
                 f"{editing['answered_twice']}, stale shown {editing['stale']}; {_load(editing)}"
             ),
+            _SOAK.format("editing"),
         )
         hours = editing["hours_of_typing"] / (editing["minutes"] / 60)
         for name, kinds in editing["processes"].items():
@@ -185,7 +203,17 @@ def _rows(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                     f"({kinds[kind]['first']:g} → {kinds[kind]['last']:g})"
                     for kind in ("rss_mb", "descriptors", "threads")
                 ),
+                _SOAK.format("editing"),
             )
+
+
+def _test_files() -> dict[str, str]:
+    """Where each test of faults stands, by what it is called in the table."""
+    return {
+        name.replace("_", " "): path.relative_to(ROOT).as_posix()
+        for path in sorted((ROOT / "tests" / "faults").glob("test_*.py"))
+        for name in re.findall(r"^def test_(\w+)", path.read_text("utf-8"), re.M)
+    }
 
 
 def _named(searched: Sequence[str]) -> str:

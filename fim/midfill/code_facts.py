@@ -7,17 +7,22 @@
     @type        a function's declared result
     @return      an expression that is returned or yielded
     @raise       an expression that is raised, thrown or passed on
-    @call        what is called
+    @call        what is called, or a call with its arguments in a field `arguments`
     @write       state that outlives the function: an attribute, an element, a global name
+    @target      a bare name that is assigned to; state that outlives the function unless a @local has that name
+    @local       what declares names of the function's own; its parameters do too
     @branch      a place where the path divides, as McCabe counts them ("A Complexity Measure", 1976)
     @attached    a comment, decorator or attribute that belongs to the definition right below it
+    @member      the name of a field or a constant of a class, which others may use
     @doc         a string that documents what it stands in
+    @unwritten   a block with nothing in it, which the parser takes and the language does not
 
-A language without such a file has a name, a kind and lines, and no more is said.
+A language without such a file, or whose file knows no functions, has a name, a kind and lines, and no more is said.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -52,21 +57,29 @@ class CodeFacts:
     """Whether the language has a facts query, so that "none" means that there are none."""
 
 
-def facts_of(syntax: Syntax, start: int, end: int) -> CodeFacts:
-    """The facts about the code between two offsets. Where that is one function, those of inner ones are not its own."""
+def facts_of(syntax: Syntax, start: int, end: int, *, is_function: bool = True) -> CodeFacts:
+    """The facts about the code between two offsets. Where that is one function, those of inner ones are not its own.
+
+    `is_function` is false where the code is known to be something else, such as a class with one method.
+    """
     query = facts_query(syntax)
-    if query is None:
+    if query is None or not _tells_functions(query):
         return CodeFacts()
     found = _captures(syntax, query, start, end)
     functions = found.get("function", [])
     outer = [node for node in functions if _owner(node.parent, functions) is None]
-    one = outer[0] if len(outer) == 1 and _is_most_of(outer[0], syntax, start, end) else None
+    one = outer[0] if len(outer) == 1 and is_function else None
+    one = one if one is not None and _is_most_of(one, syntax, start, end) else None
 
-    def texts(kind: str) -> tuple[str, ...]:
-        nodes = found.get(kind, [])
+    def texts(*kinds: str) -> tuple[str, ...]:
+        nodes = [node for kind in kinds for node in found.get(kind, ()) if not node.is_extra]
         if one is not None:
             nodes = [node for node in nodes if _owner(node.parent, functions) == one]
+        nodes.sort(key=lambda node: node.start_byte)
         return tuple(dict.fromkeys(_cut(_one_line(node)) for node in nodes))
+
+    own = {"_"} | _names(found.get("local", [])) | _names(found.get("parameter", []))
+    found["target"] = [node for node in found.get("target", ()) if not own & _names([node])]
 
     branches = [node for node in found.get("branch", ()) if _owner(node.parent, functions) == one]
     return CodeFacts(
@@ -76,17 +89,19 @@ def facts_of(syntax: Syntax, start: int, end: int) -> CodeFacts:
         raises=texts("raise"),
         calls=tuple(
             dict.fromkeys(
-                _cut(name) for node in found.get("call", ()) if (name := _called(_one_line(node)))
+                _cut(name) for node in found.get("call", ()) if (name := _called(_callee(node)))
             )
         ),
-        writes=texts("write"),
+        writes=texts("write", "target"),
         complexity=1 + len(branches) if one else 0,
         known=True,
     )
 
 
-def facts_markdown(facts: CodeFacts, heading: str, problems: Sequence[str] = ()) -> str:
-    """The facts as a list, labelled as what they are."""
+def facts_markdown(
+    facts: CodeFacts, heading: str, problems: Sequence[str] = (), *, broken: bool = False
+) -> str:
+    """The facts as a list, labelled as what they are; `broken` code has syntax errors."""
     lines = [heading, ""]
     if facts.complexity:
         lines.append(f"* Parameters: {_listed(facts.parameters)}")
@@ -102,7 +117,10 @@ def facts_markdown(facts: CodeFacts, heading: str, problems: Sequence[str] = ())
         paths = "path" if facts.complexity == 1 else "independent paths"
         lines.append(f"* Complexity: {facts.complexity} {paths}")
     lines += [f"* Problem: {code_span(problem)}" for problem in problems]
-    lines += ["", "*Read from the code itself, not by a model.*", ""]
+    label = "Read from the code itself, not by a model"
+    if broken and facts.known:
+        label += "; it has syntax errors, so some of this may be wrong"
+    lines += ["", f"*{label}.*", ""]
     return "\n".join(lines)
 
 
@@ -138,9 +156,26 @@ def documentation(syntax: Syntax, start: int, end: int) -> frozenset[tuple[int, 
     return frozenset(node.byte_range for node in nodes)
 
 
+def n_unwritten(syntax: Syntax, start: int, end: int) -> int:
+    """How many blocks have nothing in them, in the lines between two offsets and up to the next code."""
+    query = facts_query(syntax)
+    if query is None:
+        return 0
+    cursor = QueryCursor(query)
+    behind = len(syntax.data) - len(syntax.data[syntax.byte_of(end) :].lstrip())
+    cursor.set_byte_range(syntax.byte_of(start), behind + 1)
+    return len(cursor.captures(syntax.tree.root_node).get("unwritten", ()))
+
+
 def facts_query(syntax: Syntax) -> Query | None:
     """The facts query of a document's language, compiled at its first use; None where it has none."""
     return _query(syntax.language.id)
+
+
+@cache
+def _tells_functions(query: Query) -> bool:
+    names = (query.capture_name(idx) for idx in range(query.capture_count))
+    return "function" in names
 
 
 @cache
@@ -182,8 +217,25 @@ def _is_most_of(function: Node, syntax: Syntax, start: int, end: int) -> bool:
     return first <= document.line_of(start) and last >= document.line_of(max(start, end - 1))
 
 
+def _names(nodes: Iterable[Node]) -> set[str]:
+    """The words in some code: more than the names that it declares, so that what is said of other names is true."""
+    return {word for node in nodes for word in re.findall(r"\w+", _one_line(node))}
+
+
 def _one_line(node: Node) -> str:
-    return " ".join((node.text or b"").decode("utf-8", "replace").split())
+    return _joined(node.text or b"")
+
+
+def _joined(data: bytes) -> str:
+    return " ".join(data.decode("utf-8", "replace").split())
+
+
+def _callee(node: Node) -> str:
+    """A call without its last arguments."""
+    arguments, text = node.child_by_field_name("arguments"), node.text or b""
+    if arguments is None:
+        return _joined(text)
+    return _joined(text[: arguments.start_byte - node.start_byte])
 
 
 def _cut(text: str) -> str:

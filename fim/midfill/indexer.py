@@ -185,6 +185,6 @@ def sweep(folder: Path, *, keep: Path, older_than_s: float = SWEEP_AFTER_S) -> N
         with contextlib.suppress(OSError, Timeout):
             if path != keep and path.stat().st_mtime < before_s:
                 lock_path = path.with_suffix(".lock")
-                with FileLock(lock_path, blocking=False):
+                with FileLock(lock_path, mode=0o600, blocking=False):
                     remove_index(path)
                     lock_path.unlink(missing_ok=True)

@@ -26,6 +26,7 @@ from midfill.errors import EngineRefused
 from midfill.kept import Rules
 from midfill.languages import language
 from midfill.markdown import SafeMarkdown, code_span
+from midfill.noise import goes_round
 from midfill.settings import InstructSettings
 from midfill.speech import speech
 from midfill.subject import Subject
@@ -39,7 +40,9 @@ else:
 
 MAX_TOKENS_EXPLANATION = 768
 """Some 500 words; what an explanation needs more is not read."""
-MAX_TOKENS_FILE = 2048
+LEAST_EXPLANATION = 192
+"""Tokens of an explanation for which there must be room at all."""
+MAX_TOKENS_FILE, LEAST_FILE = 2048, 512
 """For a file of tests."""
 
 
@@ -112,7 +115,13 @@ def refusal(task: Task, subject: Subject, *, has_model: bool) -> str:
         return "Midfill has no grammar for this file, so that no edit could be verified."
     if task.needs_diagnostics and not subject.diagnostics:
         return "There is no problem reported here."
-    if task.result == "file" and (subject.scope is None or not file_for_tests(subject)):
+    return _no_tests(subject) if task.result == "file" else ""
+
+
+def _no_tests(subject: Subject) -> str:
+    if subject.scope is not None and not subject.file_name:
+        return "A file of tests is named after the code's file, and this text has no name."
+    if subject.scope is None or not file_for_tests(subject):
         return (
             "Tests are written for one function or class, in a language whose tests Midfill knows."
         )
@@ -124,11 +133,14 @@ def facts(subject: Subject) -> str:
     first, last = subject.lines
     kind = subject.scope.kind if subject.scope else "code"
     name = f"**{code_span(subject.name)}**" if subject.scope else f"**{subject.name}**"
-    heading = f"{name}: {kind}, {last - first + 1} lines"
+    n_lines = last - first + 1
+    heading = f"{name}: {kind}, {n_lines} {'line' if n_lines == 1 else 'lines'}"
     if subject.syntax is None:
         return f"{heading}\n\n*Midfill has no grammar for this file.*\n"
-    found = facts_of(subject.syntax, subject.start, subject.end)
-    return facts_markdown(found, heading, subject.diagnostics)
+    is_function = subject.scope is None or kind in ("function", "method", "block")
+    found = facts_of(subject.syntax, subject.start, subject.end, is_function=is_function)
+    broken = subject.syntax.errors_in(subject.start, subject.end) > 0
+    return facts_markdown(found, heading, subject.diagnostics, broken=broken)
 
 
 async def explanation(
@@ -148,24 +160,40 @@ async def explanation(
     if engine is None:
         yield Told("done", "No instruct model is set (instruct.model), so these facts are all.")
         return
-    prompt = await fitting_prompt(_tasks()["explain"], subject, engine, MAX_TOKENS_EXPLANATION)
-    written, usage, cut_short, said = _Written(), Usage(), False, False
+    prompt = await explanation_prompt(subject, engine)
+    written, usage, cut_short, said = _Written(), Usage(), False, ""
     async with aclosing(speech(prompt, MAX_TOKENS_EXPLANATION, engine, max_thought)) as heard:
         async for some in heard:
             usage, cut_short = some.usage, cut_short or some.cut_short
             for told in written.take(some.parts):
-                said = said or told.kind == "said"
+                said = said if told.kind != "said" else (said + told.markdown)[-_LOOP_CHARACTERS:]
                 yield told
+            if goes_round(said):
+                break
     for told in written.end():
-        said = said or told.kind == "said"
+        said = said or told.markdown * (told.kind == "said")
         yield told
     yield Told("done", _note(usage, cut_short=cut_short, said=said))
 
 
-def _note(usage: Usage, *, cut_short: bool, said: bool) -> str:
+async def explanation_prompt(subject: Subject, engine: Engine) -> tuple[int, ...]:
+    """What an explanation begins with.
+
+    Raises:
+        EngineError, ModelError: as for `fitting_prompt`.
+    """
+    task = _tasks()["explain"]
+    return await fitting_prompt(
+        task, subject, engine, MAX_TOKENS_EXPLANATION, least=LEAST_EXPLANATION
+    )
+
+
+def _note(usage: Usage, *, cut_short: bool, said: str) -> str:
     """What is to be known of an explanation as a whole."""
     notes = ["Its reasoning became too long and was ended."] if cut_short else []
-    if usage.stop_reason in ("budget", "context"):
+    if goes_round(said):
+        notes.append("It was ended where it repeated itself.")
+    elif usage.stop_reason in ("budget", "context"):
         notes.append(
             "It was cut off where it became too long."
             if said
@@ -205,9 +233,16 @@ async def proposal(
 
 
 async def fitting_prompt(
-    task: Task, subject: Subject, engine: Engine, max_tokens: int, talk: Sequence[Message] = ()
+    task: Task,
+    subject: Subject,
+    engine: Engine,
+    max_tokens: int,
+    talk: Sequence[Message] = (),
+    least: int = 0,
 ) -> tuple[int, ...]:
     """The prompt with as much of what is around the subject as leaves room for `max_tokens`.
+
+    Where a small context has no room for as many, it is for `least`, if that is given.
 
     Raises:
         EngineRefused: even the subject alone is too long for the model.
@@ -215,13 +250,15 @@ async def fitting_prompt(
     """
     model = await engine.info()
     prompt: tuple[int, ...] = ()
-    for parts in (_PARTS, _PARTS[1:], _PARTS[2:], ()):
-        messages = [*_messages(task, subject, parts), *talk]
-        prompt = await chat_prompt(model, messages, engine.tokenize)
-        if len(prompt) + max_tokens <= model.n_ctx:
-            return prompt
+    wanted = least or max_tokens
+    for room in dict.fromkeys((max_tokens, wanted)):
+        for parts in (_PARTS, _PARTS[1:], _PARTS[2:], ()):
+            messages = [*_messages(task, subject, parts), *talk]
+            prompt = await chat_prompt(model, messages, engine.tokenize)
+            if len(prompt) + room <= model.n_ctx:
+                return prompt
     raise EngineRefused(
-        f"This is too long for {model.name}: {len(prompt)} tokens to read and {max_tokens} to write, "
+        f"This is too long for {model.name}: {len(prompt)} tokens to read and {wanted} to write, "
         f"and its context holds {model.n_ctx}; select less."
     )
 
@@ -265,10 +302,10 @@ async def _answer(
     """What the model said, its reasoning aside, and what that cost."""
     n_tokens = len(await engine.tokenize(subject.text))
     # Half as much again as the rules let through, for fences and a sentence.
-    wanted = (
-        MAX_TOKENS_FILE if task.result == "file" else int(n_tokens * task.rules.most_size) + 256
-    )
-    prompt = await fitting_prompt(task, subject, engine, wanted, talk)
+    wanted, least = int(n_tokens * task.rules.most_size) + 256, 0
+    if task.result == "file":
+        wanted, least = MAX_TOKENS_FILE, LEAST_FILE
+    prompt = await fitting_prompt(task, subject, engine, wanted, talk, least)
     parts, usage = list[Part](), Usage()
     async with aclosing(speech(prompt, wanted, engine, max_thought)) as heard:
         async for some in heard:
@@ -359,5 +396,8 @@ def _task(row: Mapping[str, Any]) -> Task:
 
 _PARTS = ("snippets", "imports", "headers")
 """What goes into a prompt besides the subject, the first to go first where there is no room."""
+
+_LOOP_CHARACTERS = 2000
+"""At the end of an explanation in which it is seen to repeat itself."""
 
 _TRIES = 2

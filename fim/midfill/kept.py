@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 from tree_sitter import Node, QueryCursor
 
-from midfill.code_facts import documentation, facts_of, facts_query
+from midfill.code_facts import documentation, facts_of, facts_query, n_unwritten
 from midfill.subject import Subject
 from midfill.syntax import Definition, Syntax
 
@@ -141,19 +141,36 @@ class State:
             if first <= a < last and not (body_only and a < self.syntax.byte_of(begins))
         )
 
-    def decorators(self) -> Counter[str]:
+    def decorators(self) -> list[str]:
+        """In their order, which matters."""
+        return [text for where, text in self._captured("attached") if where not in self.documented]
+
+    def members(self) -> Counter[str]:
+        """The names of the fields of classes."""
+        return Counter(text for _, text in self._captured("member"))
+
+    def _captured(self, kind: str) -> list[tuple[tuple[int, int], str]]:
+        """What the facts query captures in the range, in order: bytes, and text without white space."""
         query = facts_query(self.syntax)
         if query is None:
-            return Counter()
+            return []
         cursor = QueryCursor(query)
         first, last = self.syntax.byte_of(self.start), self.syntax.byte_of(self.end)
         cursor.set_byte_range(first, last)
-        nodes = cursor.captures(self.syntax.tree.root_node).get("attached", ())
-        return Counter(
-            "".join((node.text or b"").decode("utf-8", "replace").split())
+        nodes = cursor.captures(self.syntax.tree.root_node).get(kind, ())
+        return sorted(
+            (node.byte_range, "".join((node.text or b"").decode("utf-8", "replace").split()))
             for node in nodes
-            if first <= node.start_byte < last and node.byte_range not in self.documented
+            if first <= node.start_byte < last
         )
+
+
+def _writes_every_block(replacement: Replacement) -> str:
+    old, new = (
+        n_unwritten(state.syntax, state.start, state.end)
+        for state in (replacement.old, replacement.new)
+    )
+    return "it leaves a block without code" if new > old else ""
 
 
 def _keeps_what_is_around(replacement: Replacement) -> str:
@@ -229,8 +246,17 @@ def _keeps_decorators(change: Replacement) -> str:
     if change.rules.signature == "free":
         return ""
     old, new = change.old.decorators(), change.new.decorators()
-    changed = [*(old - new), *(new - old)]
-    return f"it changes the decorator {changed[0]}" if changed else ""
+    changed = [*(Counter(old) - Counter(new)), *(Counter(new) - Counter(old))]
+    if changed:
+        return f"it changes the decorator {changed[0]}"
+    return "it changes the order of the decorators" if old != new else ""
+
+
+def _keeps_members(change: Replacement) -> str:
+    if change.rules.signature == "free":
+        return ""
+    lost = change.old.members() - change.new.members()
+    return f"it leaves out {min(lost)}" if lost else ""
 
 
 def _keeps_comments(change: Replacement) -> str:
@@ -297,9 +323,11 @@ def _keeps_size(change: Replacement) -> str:
 
 
 CHECKS: tuple[Callable[[Replacement], str], ...] = (
+    _writes_every_block,
     _keeps_what_is_around,
     _keeps_definitions,
     _keeps_decorators,
+    _keeps_members,
     _keeps_to_itself,
     _keeps_code,
     _keeps_comments,

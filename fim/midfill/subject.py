@@ -104,8 +104,9 @@ class Subject:
 def subject_at(document: Document, syntax: Syntax | None, start: int, end: int) -> Subject | None:
     """What is meant by a caret (`start` equals `end`) or a selection; None where there is nothing.
 
-    A caret means the innermost function around it, or else the innermost other definition. A selection means its
-    lines, blank ones at its ends aside; comments and decorators right above a definition belong to it.
+    A caret means the innermost function around it, or else the definition that its line introduces (by a comment, a
+    decorator, a word such as `export`), or else the innermost other definition. A selection means its lines, blank
+    ones at its ends aside; comments and decorators right above a definition belong to it.
     """
     if start == end:
         return _around(document, syntax, start)
@@ -134,14 +135,39 @@ def _around(document: Document, syntax: Syntax | None, caret: int) -> Subject | 
     line = document.line_of(caret)
     text, begin = document.lines[line], document.line_starts[line]
     # Before the first character of a definition's line the definition is meant, too.
-    at = max(caret, min(begin + len(text) - len(text.lstrip()) + 1, begin + len(text.rstrip())))
-    scopes = [scope for scope in syntax.scopes(at) if scope.kind not in ("block", "module")]
+    at = max(caret, min(begin + _indent(text) + 1, begin + len(text.rstrip())))
+    scopes = [scope for scope in syntax.scopes(at) if scope.kind not in _NO_SUBJECT]
     functions = [scope for scope in scopes if scope.kind in ("function", "method")]
-    scope = next(reversed(functions or scopes), None)
+    introduced = None if functions else _introduced(syntax, at)
+    scope = introduced or next(reversed(functions or scopes), None)
     if scope is None:
         return None
     first, last = _lines_of(syntax, scope)
     return replace(_subject(document, syntax, attached_from(syntax, first), last), scope=scope)
+
+
+def _introduced(syntax: Syntax, caret: int) -> Scope | None:
+    """The definition that begins after a caret and to which the caret's line belongs."""
+    document = syntax.document
+    line = document.line_of(caret)
+    below = range(line, min(line + _MOST_LINES, len(document.lines)))
+    blank = next((n for n in below if not document.lines[n].strip()), below.stop)
+    if blank == line:
+        return None
+    end = document.line_starts[blank - 1] + len(document.lines[blank - 1])
+    begun = [scope for scope in syntax.scopes_begun(caret, end) if scope.kind not in _NO_SUBJECT]
+    begins = document.line_of(begun[0].start) if begun else -1
+    if not begun or (begins != line and attached_from(syntax, begins) > line):
+        return None
+    first = document.line_starts[begins] + _indent(document.lines[begins])
+    return begun[0] if first == begun[0].start or _wraps(syntax, first, begun[0]) else None
+
+
+def _wraps(syntax: Syntax, offset: int, scope: Scope) -> bool:
+    """Whether what begins at an offset is a definition with words before it, and no more."""
+    begin, end = syntax.byte_of(offset), syntax.byte_of(scope.end)
+    node = syntax.tree.root_node.named_descendant_for_byte_range(begin, end)
+    return node is not None and node.start_byte == begin and node.end_byte <= end + len(";")
 
 
 def _lines_of(syntax: Syntax, scope: Scope) -> tuple[int, int]:
@@ -158,5 +184,21 @@ def _selected_lines(document: Document, start: int, end: int) -> tuple[int, int]
 
 
 def _subject(document: Document, syntax: Syntax | None, first: int, last: int) -> Subject:
+    # What marks a file as UTF-8 is no part of its code: no model repeats it.
+    start = document.line_starts[first] + document.lines[first].startswith(_MARK)
     end = document.line_starts[last] + len(document.lines[last].rstrip("\r\n"))
-    return Subject(document, syntax, document.line_starts[first], end)
+    return Subject(document, syntax, start, end)
+
+
+def _indent(line: str) -> int:
+    """How many characters stand before a line's code."""
+    line = line.replace(_MARK, " ")
+    return len(line) - len(line.lstrip())
+
+
+_MARK = "\ufeff"
+
+_NO_SUBJECT = ("block", "module")
+
+_MOST_LINES = 100
+"""Between a line that introduces a definition and the definition."""

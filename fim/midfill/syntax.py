@@ -17,7 +17,7 @@ offsets in code points, as in `midfill.text`.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -145,6 +145,12 @@ class Syntax:
             )
         return tuple(sorted(found, key=lambda scope: (scope.start, -scope.end)))
 
+    def scopes_begun(self, start: int, end: int) -> tuple[Scope, ...]:
+        """What begins between two offsets and encloses code, the outermost first; costs by the text between them."""
+        matches = self._matches(self.byte_of(start), self.byte_of(end))
+        found = {scope for scope in self._scopes_of(matches) if start <= scope.start < end}
+        return tuple(sorted(found, key=lambda scope: (scope.start, -scope.end)))
+
     def imports(self, before: int | None = None) -> tuple[Span, ...]:
         """The document's imports in order, also those in a guard, a namespace or a `try`, but not in functions;
         or those alone that begin before an offset, which costs by the text up to there."""
@@ -240,7 +246,7 @@ class Syntax:
     @cached_property
     def _definitions(self) -> tuple[Definition, ...]:
         found: dict[tuple[int, int], Definition] = {}
-        for match in self._matches(None):
+        for match in self._matches():
             where = (match.node.start_byte, match.node.end_byte)
             if match.definition and where not in found:
                 found[where] = Definition(
@@ -254,10 +260,16 @@ class Syntax:
 
     def _scopes_touching(self, offset: int) -> Iterator[Scope]:
         at = self.byte_of(offset)
+        matches = self._matches(max(at - 1, 0), at + 1)
+        return self._scopes_of(
+            match for match in matches if match.node.start_byte <= at <= match.node.end_byte
+        )
+
+    def _scopes_of(self, matches: Iterable[_Match]) -> Iterator[Scope]:
         seen = set()
-        for match in self._matches(at):
+        for match in matches:
             node = match.node
-            if match.scope and node.start_byte <= at <= node.end_byte and node.id not in seen:
+            if match.scope and node.id not in seen:
                 seen.add(node.id)
                 end = self.offset_of(node.end_byte)
                 yield Scope(
@@ -289,11 +301,10 @@ class Syntax:
         end = blocks.body_end(self.document, header, self.document.line_of(offset))
         return Scope("block", "", start, self._line_end(last), end)
 
-    def _matches(self, at: int | None) -> Iterator[_Match]:
-        """What the structure query finds at one byte or everywhere, with the first patterns' matches first."""
+    def _matches(self, first: int = 0, last: int | None = None) -> Iterator[_Match]:
+        """What the structure query finds between two bytes, with the first patterns' matches first."""
         cursor = QueryCursor(self.grammar.structure)
-        if at is not None:
-            cursor.set_byte_range(max(at - 1, 0), at + 1)
+        cursor.set_byte_range(first, len(self.data) if last is None else last)
         for _, captures in sorted(cursor.matches(self.tree.root_node), key=lambda match: match[0]):
             yield _Match.of(captures)
 

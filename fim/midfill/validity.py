@@ -66,9 +66,12 @@ def fits(syntax: Syntax, start: int, end: int, text: str) -> bool:
 
 
 def adds_errors(syntax: Syntax, start: int, end: int, text: str) -> bool:
-    """Whether `text` adds an error when it replaces the document from `start` to `end`, or takes too long to tell."""
+    """Whether `text` adds an error when it replaces the document from `start` to `end`, or takes too long to tell.
+
+    It must be whole: a block that its last line opens is an error here, which nobody will write the rest of.
+    """
     trial = _Trial(syntax, start, end, text)
-    faults = trial.faults(len(text))
+    faults = trial.faults_as_it_is()
     return faults is None or faults > trial.faults_before
 
 
@@ -154,6 +157,11 @@ class _Trial:
             self.seen[cut] = outcome
         found = self.seen[cut]
         return found.faults if found else None
+
+    def faults_as_it_is(self) -> int | None:
+        """The same of the whole text, with nothing added to it."""
+        outcome = self._outcome(self.text, MAX_STEPS_WHOLE)
+        return outcome.faults if outcome else None
 
     def _opens_bracket(self, cut: int) -> bool:
         """Whether a beginning leaves a bracket or a string open and does not end with the header of a block.

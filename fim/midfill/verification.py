@@ -43,9 +43,8 @@ def verified(answer: str, subject: Subject, rules: Rules, *, finished: bool = Tr
     reason = reason or _unreadable(code, subject.text, subject.document.language)
     if reason:
         return Verdict("", reason)
-    verdicts = [
-        _judged(text, subject, rules) for text in fitted(_without_echo(code, subject), subject)
-    ]
+    texts = _with_endings(fitted(_without_echo(code, subject), subject), subject)
+    verdicts = [_judged(text, subject, rules) for text in texts]
     good = [verdict for verdict in verdicts if not verdict.reason]
     if good:
         kept = set(subject.text.split("\n"))
@@ -109,6 +108,14 @@ def _without_echo(code: str, subject: Subject) -> str:
     if all(line.strip() in echoed for line in around):
         return "".join(document.lines[first : last + 1])
     return code
+
+
+def _with_endings(texts: tuple[str, ...], subject: Subject) -> list[str]:
+    """The texts as they are, and with what ends the subject's last line behind its definition, such as a comma."""
+    after = subject.document.text[subject.scope.end : subject.end].strip() if subject.scope else ""
+    ending = after if after in (",", ";") else ""
+    more = [f"{text}{ending}" for text in texts if ending and not text.endswith(ending)]
+    return [*more, *texts]
 
 
 def _judged(text: str, subject: Subject, rules: Rules) -> Verdict:

@@ -94,11 +94,16 @@ def sha256_of(path: Path, tell: Progress = lambda done, total: None) -> str:
 def _fetched(source: Source, target: Path, tell: Progress, again: bool) -> Path:
     known = read_records(target.parent).files.get(target.name)
     if target.is_file() and not again:
-        if known is None or known.origin in ("", source.origin):
-            return target
-        raise ModelError(
-            f"{target.name} is there already, from {known.origin}; --again fetches it in place of that."
-        )
+        if known is not None and known.origin not in ("", source.origin):
+            raise ModelError(
+                f"{target.name} is there already, from {known.origin}; --again fetches it in place of that."
+            )
+        if source.sha256 and (sha256 := sha256_of(target, tell)) != source.sha256:
+            raise ModelError(
+                f"{target.name} is there already, but its SHA-256 is {sha256[:12]}…, not {source.sha256[:12]}…; "
+                "--again fetches it in place of that."
+            )
+        return target
     if source.repository or source.url:
         with _network(source):
             found = _on_server(source)

@@ -12,9 +12,11 @@ import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from midfill.engines.fit import GIB, Gpu, Machine, Plan, plan, shares
+from midfill.engines.gguf_header import read_header
 from midfill.engines.needs import Needs
 from midfill.engines.ram import Ram, ram
 from midfill.errors import ModelError
@@ -111,11 +113,23 @@ def needs_of(model: CatalogueModel, file: CatalogueFile) -> Needs:
 
 def fit_of(model: CatalogueModel, file: CatalogueFile, empty: Machine) -> Fit:
     """How a file would be loaded on a machine with nothing loaded, at the default settings."""
-    needs = needs_of(model, file)
+    return _fit(model.title, needs_of(model, file), empty)
+
+
+def fit_of_file(path: Path, empty: Machine) -> Fit:
+    """The same of a file that is here, by its header."""
+    try:
+        needs = Needs.of(path.stem, read_header(path))
+    except ModelError as error:
+        return Fit("", str(error))
+    return _fit(path.stem, needs, empty)
+
+
+def _fit(title: str, needs: Needs, empty: Machine) -> Fit:
     if not empty.ram.total and not empty.gpus:
         return Fit("", "How much memory there is here cannot be told.")
     try:
-        chosen = plan(model.title, needs, empty, EngineSettings())
+        chosen = plan(title, needs, empty, EngineSettings())
     except ModelError as error:
         return Fit("", str(error))
     if chosen.n_gpu_layers >= needs.n_layers_most:

@@ -7,11 +7,12 @@ from typing import Any
 
 from midfill.abilities import Listed
 from midfill.engine import Role
+from midfill.engines.fit import Machine
 from midfill.engines.gguf_info import file_info
 from midfill.engines.model_files import chosen_model, installed, models_folder
 from midfill.errors import ModelError
 from midfill_models.catalogue import catalogue, find_file
-from midfill_server.model_choice import emptied, fit_of, machine
+from midfill_server.model_choice import emptied, fit_of, fit_of_file, machine
 
 ROLES: tuple[Role, ...] = ("completion", "instruct")
 
@@ -58,7 +59,8 @@ def listed() -> list[dict[str, Any]]:
             }
         )
     for name, path in here.items():
-        rows.append(_unknown_row(name, path, [role for role in ROLES if chosen[role] == name]))
+        chosen_for = [role for role in ROLES if chosen[role] == name]
+        rows.append(_unknown_row(name, path, chosen_for, empty))
     return rows
 
 
@@ -71,13 +73,14 @@ def listed_as(path: Path) -> Listed:
     return Listed((model.title,), model.licence, model.sources.licence)
 
 
-def _unknown_row(name: str, path: Path, chosen: list[Role]) -> dict[str, Any]:
+def _unknown_row(name: str, path: Path, chosen: list[Role], empty: Machine) -> dict[str, Any]:
     """A file that the catalogue does not know: what it says of itself."""
     try:
         found = file_info(path)
     except ModelError:
         found = None
     able = found.abilities if found else None
+    fit = fit_of_file(path, empty) if found else None
     return {
         "name": name,
         "title": found.model.name if found else path.stem,
@@ -96,8 +99,8 @@ def _unknown_row(name: str, path: Path, chosen: list[Role]) -> dict[str, Any]:
                 "quantization": found.quantization if found else "",
                 "size_bytes": path.stat().st_size,
                 "size_is_exact": True,
-                "fits": None,
-                "where": "",
+                "fits": fit.fits if fit else None,
+                "where": fit.where if fit else "",
                 "installed": True,
                 "path": str(path),
                 "chosen": chosen,

@@ -15,7 +15,7 @@ _NAME = re.compile(r"[\w.+@ ()\[\]-]{1,200}", re.ASCII)
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 """What Windows takes for a device, whatever follows its first point."""
 _PART = re.compile(r".+-\d{5}-of-(?P<count>\d{5})\.gguf", re.IGNORECASE)
-_REPOSITORY = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
+_REPOSITORY = re.compile(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,10 @@ def source_of(argument: str, sha256: str = "") -> Source:
     """
     if sha256 and not SHA256.fullmatch(sha256 := sha256.lower()):
         raise ModelError("A SHA-256 has 64 hexadecimal digits.")
+    if not argument.strip():
+        raise ModelError(
+            "Name a model to fetch; `midfill models list` shows those of the catalogue."
+        )
     if argument.lower().startswith(("http://", "https://")):
         return _of_url(argument, sha256)
     repository, colon, path = argument.removeprefix("hf://").partition(":")

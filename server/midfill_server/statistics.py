@@ -110,7 +110,7 @@ class Statistics:
         path = folder / FILE_NAME
         with suppress(OSError, Timeout):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with FileLock(path.with_suffix(".lock"), timeout=1):
+            with FileLock(path.with_suffix(".lock"), mode=0o600, timeout=1):
                 total = load(folder)
                 total[0].update(counts)
                 total[1].update(bins)

@@ -174,6 +174,152 @@ async def test_a_signature_changes_when_it_was_asked_for(instruction: str, allow
     assert bool(made.changes) == allowed
 
 
+OBJECT = "const one = {\n  run() {\n    return 1 + 1;\n  },\n};\n"
+TEMPLATE = "// D.\ntemplate <class T = int>\nT f(T a) {\n  if (a) { return a; }\n  return a;\n}\n"
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "at", "answer", "after"),
+    [
+        pytest.param(
+            "javascript",
+            OBJECT,
+            "return",
+            "run() {\n  return 2;\n}",
+            OBJECT.replace("1 + 1", "2"),
+            id="comma-forgotten",
+        ),
+        pytest.param(
+            "javascript",
+            OBJECT,
+            "return",
+            "run() {\n  return 2;\n},",
+            OBJECT.replace("1 + 1", "2"),
+            id="comma-kept",
+        ),
+        pytest.param(
+            "javascript",
+            f"export {OBJECT.replace('const one =', 'default')}",
+            "return",
+            "walk() {\n  return 2;\n}",
+            "",
+            id="another-method",
+        ),
+        pytest.param(
+            "javascript",
+            "export function f(a) {\n  return a || a;\n}\n",
+            "return",
+            "export function f(a) {\n  return a;\n}",
+            "export function f(a) {\n  return a;\n}\n",
+            id="export-kept",
+        ),
+        pytest.param(
+            "javascript",
+            "export function f(a) {\n  return a || a;\n}\n",
+            "return",
+            "function f(a) {\n  return a;\n}",
+            "",
+            id="export-lost",
+        ),
+        pytest.param(
+            "cpp",
+            TEMPLATE,
+            "return",
+            "// D.\ntemplate <class T = int>\nT f(T a) {\n  return a;\n}",
+            TEMPLATE.replace("  if (a) { return a; }\n", ""),
+            id="template-kept",
+        ),
+        pytest.param(
+            "cpp",
+            TEMPLATE,
+            "return",
+            "// D.\ntemplate <class T = long>\nT f(T a) {\n  return a;\n}",
+            "",
+            id="template-changed",
+        ),
+        pytest.param(
+            "cpp", TEMPLATE, "return", "// D.\nT f(T a) {\n  return a;\n}", "", id="template-lost"
+        ),
+    ],
+)
+async def test_what_stands_around_a_definition_on_its_lines_is_kept(
+    language: str, text: str, at: str, answer: str, after: str
+) -> None:
+    subject = subject_of(text, language, at)
+    made = await proposal(tasks()["simplify"], subject, FakeEngine(f"```\n{answer}\n```"))
+    assert applied(text, made.changes) == (after or text)
+    assert bool(made.reason) == (not after)
+
+
+FIELDS = "class A:\n    x: int = 1\n    y = 2\n\n    @one\n    @two\n    def f(self):\n        return self.x + 0\n"
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "at", "replaced", "reason"),
+    [
+        pytest.param("python", FIELDS, "x: int", (" + 0", ""), "", id="kept"),
+        pytest.param("python", FIELDS, "x: int", ("    y = 2\n", ""), "leaves out y", id="field"),
+        pytest.param(
+            "python",
+            FIELDS,
+            "return",
+            ("@one\n    @two", "@two\n    @one"),
+            "order",
+            id="decorators",
+        ),
+        pytest.param(
+            "typescript",
+            "enum E {\n  A,\n  B = 2 + 0,\n  C,\n}\n",
+            "A,",
+            ("  C,\n", ""),
+            "leaves out C",
+            id="enum",
+        ),
+        pytest.param(
+            "java",
+            "class A {\n  private int a, b;\n  void f() {\n    a = b + 0;\n  }\n}\n",
+            "private",
+            ("a, b", "a"),
+            "leaves out b",
+            id="java",
+        ),
+        pytest.param(
+            "rust",
+            "struct A {\n    a: u32,\n    b: [u32; 2 + 0],\n}\n",
+            "a: u32",
+            ("    a: u32,\n", ""),
+            "leaves out a",
+            id="rust",
+        ),
+        pytest.param(
+            "go",
+            "type A struct {\n\ta int\n\tb [2 + 0]int\n}\n",
+            "a int",
+            ("\ta int\n", ""),
+            "leaves out a",
+            id="go",
+        ),
+        pytest.param(
+            "cpp",
+            "struct A {\n  int a;\n  int* b;\n  int f() { return a + 0; }\n};\n",
+            "int a",
+            ("  int* b;\n", ""),
+            "leaves out b",
+            id="cpp",
+        ),
+    ],
+)
+async def test_what_others_may_use_of_a_class_is_kept(
+    language: str, text: str, at: str, replaced: tuple[str, str], reason: str
+) -> None:
+    subject = subject_of(text, language, at)
+    assert replaced[0] in subject.text
+    answer = f"```\n{subject.text.replace(*replaced)}\n```"
+    made = await proposal(tasks()["simplify"], subject, FakeEngine(answer))
+    assert reason in made.reason
+    assert bool(made.changes) == (not reason)
+
+
 async def test_nothing_to_change_is_no_refusal() -> None:
     made = await proposal(tasks()["simplify"], shelf(), FakeEngine(f"```\n{COUNT}```"))
     assert (made.changes, made.reason) == ((), "")
@@ -228,6 +374,26 @@ async def test_a_prompt_without_room_goes_without_what_is_around() -> None:
     assert "import os" in engine.requests[0].prefix
     with pytest.raises(EngineRefused, match=r"too long for fake: .* select less"):
         await proposal(tasks()["simplify"], shelf(), FakeEngine("", n_ctx=500))
+
+
+async def test_in_a_small_context_less_is_written() -> None:
+    subject = subject_of("def take(a):\n    return a\n", "python", "return a", file="a.py")
+    engine = FakeEngine("Short.", n_ctx=1000)
+    (*_, said, done) = [told async for told in explanation(subject, engine)]
+    assert (said.markdown, done.markdown) == ("Short.", "")
+    engine = FakeEngine("```\ndef test():\n    take(1)\n```", n_ctx=1300)
+    assert (await proposal(tasks()["tests"], subject, engine)).file_text
+    with pytest.raises(EngineRefused, match="512 to write"):
+        await proposal(tasks()["tests"], subject, FakeEngine("x", n_ctx=600))
+
+
+async def test_an_explanation_that_repeats_itself_is_ended() -> None:
+    subject = subject_of("def take(a):\n    return a\n", "python", "return a", file="a.py")
+    engine = FakeEngine("It takes one. " + "It gives one back. " * 200)
+    (*_, done) = told = [told async for told in explanation(subject, engine)]
+    said = "".join(one.markdown for one in told if one.kind == "said")
+    assert 3 < said.count("It gives one back.") < 10
+    assert done.markdown == "It was ended where it repeated itself."
 
 
 async def test_an_answer_that_was_cut_off_is_refused() -> None:

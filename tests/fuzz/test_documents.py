@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+import os
 import re
+from pathlib import Path
 from typing import NamedTuple
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -103,3 +108,29 @@ def test_typing_with_a_mark(
         document = document.edited([edit], version, encoding)
         assert document.text == model.text
         assert list(document.lines) == split_lines(model.text)
+
+
+TRACE = os.environ.get("MIDFILL_TRACE", "")
+"""A recording of somebody typing (josephg/editing-traces), which is not in this repository."""
+
+
+@pytest.mark.skipif(
+    not TRACE, reason="MIDFILL_TRACE names no recorded trace, such as sveltecomponent.json.gz"
+)
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_a_recorded_trace(encoding: Encoding) -> None:
+    """Behind a line that every encoding counts otherwise."""
+    before = "\U0001f60b\u00e9\n"
+    trace = json.loads(gzip.decompress(Path(TRACE).read_bytes()))
+    text = before + trace["startContent"]
+    document = Document.of(text)
+    patches = [patch for change in trace["txns"] for patch in change["patches"]]
+    for version, (position, n_gone, new) in enumerate(patches):
+        start = len(before) + position
+        first = document.position(start, encoding)
+        edit = Edit(first, document.position(start + n_gone, encoding), new)
+        text = text[:start] + new + text[start + n_gone :]
+        document = document.edited([edit], version, encoding)
+        assert version % 100 or document.text == text
+    assert document.text == text == before + trace["endContent"]
+    assert list(document.lines) == split_lines(text)

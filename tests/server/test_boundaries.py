@@ -281,6 +281,8 @@ def test_files_of_midfills_own_are_the_users_alone(
         "create_folder(index_folder())\n"
         "store = IndexStore(index_path([state], index_folder()))\n"
         "write_tuned(state / 'tuned-x.json', Tuned(1, 1))\n"
+        "from midfill_server.statistics import Statistics\n"
+        "counted = Statistics()\ncounted.counts['offered'] = 1\ncounted.save(state)\n"
     )
     environ = {**os.environ, "MIDFILL_STATE_DIR": str(state)}
     subprocess.run([sys.executable, "-c", program, str(state)], check=True, env=environ)

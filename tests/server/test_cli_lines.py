@@ -104,6 +104,45 @@ def test_standard_input_comes_out_changed(folder: Path) -> None:
     assert done.stdout == DIFF.replace("shelf.py", "stdin")
 
 
+def test_for_a_program_the_changed_standard_input_is_in_the_json(folder: Path) -> None:
+    words = ["-:4", "--language", "python", "--task", "simplify", "--json", "--apply"]
+    done = midfill("refactor", *words, answer=f"```\n{SHORT}```", text=SHELF)
+    assert json.loads(done.stdout)["text"] == MENDED
+
+
+def test_a_text_without_a_name_gets_no_file_of_tests(folder: Path) -> None:
+    done = midfill("tests", "-:4", "--language", "python", answer="x", text=SHELF)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "has no name" in done.stderr
+
+
+def test_a_file_that_is_read_only_stays(folder: Path) -> None:
+    (folder / "shelf.py").chmod(0o444)
+    words = ["--task", "simplify", "--apply"]
+    done = midfill("refactor", "shelf.py:4", *words, answer=f"```\n{SHORT}```")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "midfill: shelf.py is read-only and is left as it is.\n"
+    assert (folder / "shelf.py").read_text() == SHELF
+
+
+def test_through_a_link_its_file_is_changed(folder: Path) -> None:
+    (folder / "link.py").symlink_to("shelf.py")
+    words = ["--task", "simplify", "--apply"]
+    done = midfill("refactor", "link.py:4", *words, answer=f"```\n{SHORT}```")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (folder / "link.py").is_symlink()
+    assert (folder / "shelf.py").read_text() == MENDED
+
+
+def test_a_mark_at_the_beginning_stays(folder: Path) -> None:
+    before = "\ufeffdef one(a):\n    if a:\n        return 1\n    return 1\n"
+    (folder / "shelf.py").write_text(before, "utf-8")
+    words = ["--task", "simplify", "--apply"]
+    done = midfill("refactor", "shelf.py:1", *words, answer="```\ndef one(a):\n    return 1\n```")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (folder / "shelf.py").read_text("utf-8") == "\ufeffdef one(a):\n    return 1\n"
+
+
 def test_a_refused_answer_is_status_3(folder: Path) -> None:
     done = midfill("document", "shelf.py:4", "--apply", answer=f"```\n{SHORT}```")
     assert done.returncode == 3
@@ -185,6 +224,10 @@ def test_reasoning_goes_to_standard_error(folder: Path) -> None:
         pytest.param(["explain", "shelf.py:99"], 1, "shelf.py has no line 99", id="no-line"),
         pytest.param(["explain", "shelf.py:5-3"], 1, "5-3 are no lines", id="turned-around"),
         pytest.param(["explain", "shelf.py:8-8"], 1, "There is no code here", id="no-code"),
+        pytest.param(["explain", "plain.py:1"], 1, "no function or class", id="no-definition"),
+        pytest.param(
+            ["refactor", "shelf.py:4", "--instruction", " "], 2, "--task", id="blank-instruction"
+        ),
         pytest.param(["refactor", "shelf.py:4"], 2, "--instruction or --task", id="no-task"),
         pytest.param(
             ["refactor", "shelf.py:4", "--task", "types"], 1, "instruct.model", id="no-model"
@@ -194,6 +237,7 @@ def test_reasoning_goes_to_standard_error(folder: Path) -> None:
     ],
 )
 def test_usage(folder: Path, arguments: list[str], status: int, sentence: str) -> None:
+    (folder / "plain.py").write_text("left = 1\n")
     done = midfill(*arguments)
     assert done.returncode == status
     assert sentence in done.stderr
@@ -220,3 +264,7 @@ def test_a_real_model_in_the_host_is_asked(folder: Path) -> None:
     assert "Returns: `total`" in done.stdout
     assert "has no chat template" in done.stderr
     assert done.stderr.count("\n") == 1
+    # What was written beside, locks too, is the user's alone.
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (folder / "state").iterdir()}
+    assert len(modes) > 2
+    assert os.name != "posix" or set(modes.values()) == {0o600}, modes

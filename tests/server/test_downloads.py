@@ -99,6 +99,24 @@ def test_what_is_there_is_not_fetched_again(server: Hub, gguf: bytes, tmp_path: 
         fetch(other, tmp_path, lambda done, total: None)
 
 
+def test_what_is_there_is_held_against_a_checksum_that_is_asked_for(
+    server: Hub, gguf: bytes, tmp_path: Path
+) -> None:
+    content = published(server, gguf)
+    pull(tmp_path)
+    server.requests.clear()
+    right = on_hub(REPOSITORY, NAME, sha256=content.sha256)
+    assert fetch(right, tmp_path, lambda done, total: None) == tmp_path / NAME
+    wrong = on_hub(REPOSITORY, NAME, sha256="0" * 64)
+    with pytest.raises(ModelError, match="not 000000000000…; --again fetches it"):
+        fetch(wrong, tmp_path, lambda done, total: None)
+    # What the record says is not asked: the file may have changed since.
+    (tmp_path / NAME).write_bytes(gguf[:-1] + b"x")
+    with pytest.raises(ModelError, match="is there already, but its SHA-256"):
+        fetch(right, tmp_path, lambda done, total: None)
+    assert server.requests == []
+
+
 @pytest.mark.usefixtures("unhurried")
 @pytest.mark.parametrize("cut_by", ["reset", "end"])
 @pytest.mark.parametrize("cdn", [True, False], ids=["cdn", "direct"])
@@ -307,6 +325,10 @@ class TestPath:
     def test_nothing_is_there(self, tmp_path: Path) -> None:
         with pytest.raises(ModelError, match="neither a model of the catalogue"):
             pull(tmp_path, "codelama-7b")
+        with pytest.raises(ModelError, match="nor a file here"):
+            pull(tmp_path, "../none.gguf")
+        with pytest.raises(ModelError, match="Name a model to fetch"):
+            pull(tmp_path, " ")
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from markdown_it import MarkdownIt
 
 from carets import context_of
 from faults.record import record
+from gguf_models import role_model, tiny_model, tiny_vocabulary
 from midfill.caret import Extent
 from midfill.chat import Message, rendered
 from midfill.context import CompletionContext
@@ -47,6 +48,7 @@ ALL = [
     for kind, texts in CORPUS.items()
     for idx, text in enumerate(texts)
 ]
+needs_posix = pytest.mark.skipif(os.name != "posix", reason="Windows has no such names")
 TRIED: dict[str, list[int]] = {}
 """By place: how many of the texts were put there, and how many of them came through."""
 _RENDERER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
@@ -174,14 +176,15 @@ def test_what_the_editor_is_told_of_a_model(text: str) -> None:
         assert plain(status.message) == status.message
 
 
-def run(tmp_path: Path, *arguments: str) -> tuple[str, str]:
+def run(tmp_path: Path, *arguments: str, state: Path | None = None) -> tuple[str, str]:
     """What a command prints, and what it says beside."""
     done = subprocess.run(
         [sys.executable, "-m", "midfill_server", *arguments],
         capture_output=True,
         check=False,
         cwd=tmp_path,
-        env={**os.environ, "MIDFILL_STATE_DIR": str(tmp_path / "state")},
+        env={**os.environ, "MIDFILL_STATE_DIR": str(state or tmp_path / "state")},
+        stdin=subprocess.DEVNULL,
     )
     return done.stdout.decode(), done.stderr.decode()
 
@@ -214,3 +217,54 @@ def test_what_the_commands_print(tmp_path: Path) -> None:
                 # A difference is exact where no terminal is.
                 hidden = set() if arguments[0] == "document" else set(HIDDEN.findall(out))
                 assert hidden <= {"�"}, (arguments, text, out)
+
+
+HOSTILE = "n\x1b[31m\x1b]0;owned\x07\u202e[link=http:x]l[/link]"
+
+
+@needs_posix
+@pytest.mark.slow
+def test_what_the_commands_print_of_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names of files and folders, and what a model's file says of itself."""
+    place, models = tmp_path / HOSTILE.replace("/", ""), tmp_path / "models"
+    place.mkdir()
+    models.mkdir()
+    monkeypatch.setenv("MIDFILL_MODELS_DIR", str(models))
+    name = HOSTILE.replace("/", "")
+    (place / f"{name}.py").write_text("def f(a):\n    return a\n")
+    told = {f"general.{key}": f"{HOSTILE}\nsecond" for key in ("name", "license", "basename")}
+    role_model(models / "own.gguf", tiny_vocabulary(), names=told)
+    tiny_model(models / f"{name}.gguf")
+    file, gguf, answer = f"{name}.py", str(models / f"{name}.gguf"), "fake:text=```%0Ax%0A```"
+    commands = [
+        ("explain", f"{file}:1"),
+        ("explain", f"none{file}:1"),
+        ("refactor", f"{file}:1", "--task", "simplify", "--model", answer),
+        ("tests", f"{file}:1", "--model", gguf),
+        ("fix", f"{file}:1", "--model", gguf),
+        ("complete", f"{file}:1", "--model", f"{gguf}x"),
+        ("bench", file, "--model", "fake:text=a"),
+        ("index", "."),
+        ("doctor", "--model", str(models / "own.gguf")),
+        ("doctor", "--report", "--model", gguf),
+        ("models", "list", "--here"),
+        ("models", "info", "own.gguf"),
+        ("models", "info", gguf),
+        ("models", "use", gguf),
+        ("models", "use"),
+        ("models", "check"),
+        ("models", "add", str(place / "none.gguf")),
+        ("models", "remove", f"{name}.gguf"),
+        ("complete", f"{file}:1", "--model", str(models / "own.gguf")),
+        ("stats",),
+        ("demo", file, "--model", str(models / "own.gguf")),
+    ]
+    for arguments in commands:
+        with at(f"a name, in what `midfill {arguments[0]}` prints"):
+            out, error = run(place, *arguments, state=tmp_path / "state")
+            assert out or error or arguments[0] == "complete", arguments
+            assert set(HIDDEN.findall(out + error)) <= {"\N{REPLACEMENT CHARACTER}"}, (
+                arguments,
+                out,
+                error,
+            )

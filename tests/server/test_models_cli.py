@@ -108,6 +108,15 @@ class TestList:
         assert (file["size_bytes"], file["size_is_exact"]) == (model.stat().st_size, True)
         [own] = rows["my-own.gguf"]["files"]
         assert (rows["my-own.gguf"]["roles"], own["chosen"]) == (["completion"], ["completion"])
+        # Whether it fits is told by its header.
+        assert (own["fits"], own["where"]) == (True, "cpu")
+
+    def test_a_file_of_which_nobody_knows_whether_it_fits(self, folder: Path) -> None:
+        folder.mkdir()
+        (folder / "none.gguf").write_bytes(b"GGUF?")
+        [file] = listed("--here")["none.gguf"]["files"]
+        assert file["fits"] is None
+        assert "too large" not in run("list", "--here").stdout
 
     def test_the_table(self, model: Path) -> None:
         run("use", "codellama-7b")
@@ -306,6 +315,13 @@ class TestCheck:
             f"{NAME}: sound, but no checksum of it is known"
         )
         assert "There is no other.gguf" in refused("check", "other.gguf")
+
+    def test_a_name_with_braces_is_no_format(
+        self, model: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("FORCE_COLOR", "1")  # As a terminal, which gets a bar.
+        tiny_model(model.parent / "a{b}[c].gguf")
+        assert "a{b}[c].gguf: sound" in run("check", "a{b}[c].gguf").stdout
 
     def test_no_files(self, folder: Path) -> None:
         result = run("check")

@@ -36,6 +36,7 @@ from midfill.engine import Engine, Role
 from midfill.engines.crashes import watch, watch_loop
 from midfill.engines.fake import FAKE_SCHEME, FakeEngine
 from midfill.engines.host_api import Host
+from midfill.engines.host_connections import Connection
 from midfill.engines.precedence import Precedence
 from midfill.engines.resident import OpenEngine, Resident
 from midfill.engines.state import HostFiles, HostState
@@ -234,7 +235,7 @@ def _uvicorn_config(app: ASGIApp) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="asyncio",
-        http="h11",
+        http=Connection,
         ws="none",
         lifespan="off",
         log_config=None,

@@ -167,7 +167,7 @@ def sweep(folder: Path, *, older_than_s: float = SWEEP_AFTER_S) -> None:
             state = files.read()
             if state is not None and _runs(state.pid):
                 continue
-            with FileLock(lock_path, blocking=False):
+            with FileLock(lock_path, mode=0o600, blocking=False):
                 for path in (files.state_path, files.log_path, lock_path):
                     path.unlink(missing_ok=True)
 

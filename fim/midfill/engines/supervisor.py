@@ -182,7 +182,7 @@ class HostEngine:
             return self._lease
         self._rest.check(files)
         files.create_folder()
-        lock = FileLock(files.lock_path)
+        lock = FileLock(files.lock_path, mode=0o600)
         until_s = time.monotonic() + 2 * _START_S
         while not _acquired(lock):
             # Whoever has the lock starts the host: once that has named itself, it needs no lock to join it.

@@ -14,11 +14,13 @@ import click
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from midfill.complete import Completion, complete
 from midfill.context import gather
 from midfill.engine import Engine
 from midfill.engines.select import open_engine
+from midfill.hidden import plain
 from midfill.languages import language_of
 from midfill.settings import CompletionSettings, EngineSettings
 from midfill.syntax import parse
@@ -126,7 +128,7 @@ def numbers_of(measured: Sequence[Measured]) -> dict[str, Any]:
 
 
 def _table(numbers: dict[str, Any]) -> Table:
-    shown = Table(box=box.SIMPLE_HEAD, title=numbers["model"])
+    shown = Table(box=box.SIMPLE_HEAD, title=Text(plain(numbers["model"])))
     for column in ("", "at a pause", "one key later"):
         shown.add_column(column, justify="right" if column else "left")
     sides = numbers["first"], numbers["next_key"]

@@ -18,6 +18,7 @@ from midfill.complete import Completion, complete
 from midfill.context import gather
 from midfill.engine import Engine
 from midfill.engines.select import open_engine
+from midfill.hidden import plain, shown
 from midfill.instruct import facts
 from midfill.languages import language_of
 from midfill.settings import EngineSettings, Settings
@@ -84,7 +85,10 @@ async def _show(document: Document, path: Path, count: int, settings: Settings) 
         model = await engine.info()
         ready_ms = (time.perf_counter() - started) * 1000
         console.print(
-            f"[bold]{path.name}[/], completed by {model.name}, ready in {ready_ms:.0f} ms\n"
+            Text.assemble(
+                (plain(path.name), "bold"),
+                f", completed by {plain(model.name)}, ready in {ready_ms:.0f} ms\n",
+            )
         )
         chosen = everywhere[step // 2 :: step][:count]
         for hole in chosen:
@@ -92,7 +96,7 @@ async def _show(document: Document, path: Path, count: int, settings: Settings) 
             found, first_ms = await _completed(document, hole, 0, engine, settings)
             console.print(_line(document, hole, found))
             same = found.text == truth.rstrip()
-            verdict = "as in the file" if same else f"the file says {truth}"
+            verdict = "as in the file" if same else f"the file says {shown(truth)}"
             if not found.text:
                 verdict += "; nothing is shown rather than something unsure or wrong"
             console.print(Text(_timings(found, first_ms, verdict), style="dim"))
@@ -102,7 +106,8 @@ async def _show(document: Document, path: Path, count: int, settings: Settings) 
         await engine.close()
     around = (subject_at(document, syntax, hole.offset, hole.offset) for hole in reversed(chosen))
     if subject := next(filter(None, around), None):
-        console.print(f"[bold]{path.name}:{subject.lines[0]}[/], explained without a model\n")
+        heading = (f"{plain(path.name)}:{subject.lines[0]}", "bold")
+        console.print(Text.assemble(heading, ", explained without a model\n"))
         console.print(Text(facts(subject)))
 
 
@@ -121,7 +126,7 @@ def _line(document: Document, hole: Hole, found: Completion) -> Text:
     line_idx = document.line_of(hole.offset)
     head = document.text[document.line_starts[line_idx] : hole.offset]
     return Text.assemble(
-        (f"{line_idx + 1:>5}  ", "cyan"), head, (found.text or " ", "bright_black italic")
+        (f"{line_idx + 1:>5}  ", "cyan"), shown(head), (found.text or " ", "bright_black italic")
     )
 
 

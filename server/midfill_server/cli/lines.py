@@ -60,7 +60,10 @@ def read_subject(
     lines = read_lines(argument, language)
     subject = subject_at(lines.document, parse(lines.document), lines.start, lines.end)
     if subject is None:
-        raise DocumentError("There is no code here; name the lines as FILE:START-END.")
+        line = lines.document.lines[lines.document.line_of(lines.start)]
+        is_caret = lines.start == lines.end and line.strip()
+        place = "no function or class around this line" if is_caret else "no code here"
+        raise DocumentError(f"There is {place}; name the lines as FILE:START-END.")
     return lines, replace(subject, diagnostics=tuple(diagnostics))
 
 

@@ -13,6 +13,7 @@ import click
 from midfill.abilities import Ability
 from midfill.engines.gguf_info import FileInfo, file_info
 from midfill.engines.model_files import located
+from midfill.hidden import plain
 from midfill_server.model_list import listed_as
 
 _ROLES = {
@@ -68,19 +69,19 @@ def report(found: FileInfo) -> dict[str, Any]:
 
 def lines(found: FileInfo) -> Iterator[str]:
     """The same for a person."""
-    of_file = (found.architecture, found.quantization, _layers(found.n_layers))
+    of_file = (plain(found.architecture), found.quantization, _layers(found.n_layers))
     weights = f"{_gib(found.weights_bytes)} of weights"
-    yield f"{found.model.name}: {', '.join(filter(None, (*of_file, weights)))}"
+    yield f"{plain(found.model.name)}: {', '.join(filter(None, (*of_file, weights)))}"
     for name, ability in _rows(found):
         unknown = "unknown" if name in ("context", "licence") else "no"
         what = ability.what if ability.has else unknown
-        yield f"  {name:<9} {what} ({ability.why})"
+        yield f"  {name:<9} {plain(what)} ({plain(ability.why)})"
     memory = ", ".join(f"{n_ctx}: {_gib(taken)}" for n_ctx, taken in found.memory.items())
     yield f"  {'memory':<9} by tokens of context {memory} (weights, cache in f16, buffers)"
     yield from _quantized(found)
     uses = [_ROLES[role] for role in found.abilities.roles]
     yield f"It can be set as {' and as '.join(uses)}." if uses else "Midfill has no use for it."
-    yield from found.abilities.refusals
+    yield from map(plain, found.abilities.refusals)
 
 
 def _quantized(found: FileInfo) -> Iterator[str]:

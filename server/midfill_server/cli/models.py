@@ -21,6 +21,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from midfill.engine import Role
 from midfill.engines.gguf_header import read_header
@@ -38,6 +39,7 @@ from midfill.engines.model_files import (
 )
 from midfill.engines.state import state_folder
 from midfill.errors import MidfillError, ModelError, RoleError
+from midfill.hidden import plain, shown
 from midfill_models.catalogue import (
     CatalogueFile,
     CatalogueModel,
@@ -91,9 +93,9 @@ def list_models(as_json: bool, here: bool) -> None:
         table.add_column(heading, justify="right" if heading == "size" else "left", no_wrap=kept)
     for row in rows:
         for idx, file in enumerate(row["files"]):
-            where = file["where"] or ("" if not row["roles"] else "too large")
+            where = file["where"] or ("" if file["fits"] is not False else "too large")
             here_as = ", ".join(["yes", *(f"for {role}" for role in file["chosen"])])
-            table.add_row(
+            cells = (
                 row["name"] if idx == 0 else "",
                 file["quantization"],
                 f"{file['size_bytes'] / 1e9:.3g} GB",
@@ -102,10 +104,12 @@ def list_models(as_json: bool, here: bool) -> None:
                 row["licence"] if idx == 0 else "",
                 here_as if file["installed"] else "",
             )
+            # Some of it is what a file says of itself.
+            table.add_row(*(Text(plain(cell)) for cell in cells))
     # Other programs get whole lines.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
     console.print(table)
-    click.echo(f"\nFiles are kept in {models_folder()}.")
+    _say(f"\nFiles are kept in {models_folder()}.")
 
 
 @command.command("pull")
@@ -163,7 +167,7 @@ def add(path: Path) -> None:
     if known is not None and known != path:
         raise ModelError(f"There is another {name} already, at {known}; rename one of them.")
     record(folder, name, Record("", path.stat().st_size, "added", str(path)))
-    click.echo(f"{name} is {path}.")
+    _say(f"{name} is {path}.")
 
 
 @command.command("use")
@@ -177,7 +181,7 @@ def use(name: str | None, role: Role | None) -> None:
     folder = models_folder()
     if name is None:
         for each in ROLES:
-            click.echo(f"{each}: {chosen_model(each, folder) or _DEFAULT[each]}")
+            _say(f"{each}: {chosen_model(each, folder) or _DEFAULT[each]}")
         return
     if name in (EMBEDDED, "none"):
         rid = role or ("completion" if name == EMBEDDED else "instruct")
@@ -192,7 +196,7 @@ def use(name: str | None, role: Role | None) -> None:
     kept = path.name if installed(folder).get(path.name) == path else str(path)
     for each in roles:
         choose(folder, each, kept)
-        click.echo(f"{each}: {kept}")
+        _say(f"{each}: {kept}")
     click.echo("Editors take it at their next start, unless their own settings name a model.")
 
 
@@ -223,7 +227,7 @@ def remove(name: str, yes: bool, force: bool) -> None:
                 f"{each} is loaded by process {users}; close the editors, or use --force."
             )
         question = f"Forget {here[each]}?" if elsewhere else f"Remove {path}?"
-        if not yes and not click.confirm(question):
+        if not yes and not click.confirm(shown(question)):
             continue
         for role in ROLES:
             if chosen_model(role, folder) == each:
@@ -232,7 +236,7 @@ def remove(name: str, yes: bool, force: bool) -> None:
         if not elsewhere:
             path.unlink()
             downloads.forget_part(folder, each)
-        click.echo(f"{each} is {'forgotten' if elsewhere else 'removed'}.")
+        _say(f"{each} is {'forgotten' if elsewhere else 'removed'}.")
 
 
 @command.command("check")
@@ -247,7 +251,7 @@ def check(names: tuple[str, ...], as_json: bool) -> None:
     wrong = {}
     for name in names or here:
         known = records.get(name, Record()).sha256
-        with _bar(name, shown=not as_json) as tell:
+        with _bar(name, is_shown=not as_json) as tell:
             wrong[name] = _wrong_with(here[name], known, tell)
     told = [
         {
@@ -263,10 +267,15 @@ def check(names: tuple[str, ...], as_json: bool) -> None:
     else:
         for row in told:
             sound = "sound" if row["checksum"] else "sound, but no checksum of it is known"
-            click.echo(f"{row['file']}: {row['error'] or sound}")
+            _say(f"{row['file']}: {row['error'] or sound}")
         if not told:
-            click.echo(f"There are no model files in {folder}.")
+            _say(f"There are no model files in {folder}.")
     sys.exit(any(wrong.values()))
+
+
+def _say(text: str) -> None:
+    """Print a text that may hold names by others."""
+    click.echo(shown(text))
 
 
 def _wrong_with(path: Path, sha256: str, tell: downloads.Progress) -> str:
@@ -392,18 +401,18 @@ def _lines() -> downloads.Progress:
 
 
 @contextmanager
-def _bar(name: str, *, shown: bool = True) -> Any:
+def _bar(name: str, *, is_shown: bool = True) -> Any:
     columns = (
-        TextColumn(name),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
     console = Console(stderr=True)
-    shown = shown and console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=not shown) as bar:
-        task = bar.add_task("", total=None)
+    is_shown = is_shown and console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=not is_shown) as bar:
+        task = bar.add_task(plain(name), total=None)
         tell: Callable[[int, int], None] = lambda done, total: bar.update(  # noqa: E731
             task, completed=done, total=total or None
         )

@@ -12,10 +12,11 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from difflib import unified_diff
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -48,6 +49,7 @@ def command(lines: str, instruction: str, name: str | None, apply: bool, **optio
 
     One line means the definition around it; FILE may be "-" for standard input, whose changed text --apply prints.
     """
+    instruction = instruction.strip()
     if bool(instruction) == bool(name):
         raise click.UsageError("name either --instruction or --task")
     task = tasks()[name] if name else tasks()["refactor"].with_instruction(instruction)
@@ -111,6 +113,8 @@ class _File:
             sys.stdout.buffer.write(self.after.encode())
             return
         path = self.path.resolve()
+        if self.before is not None and not _is_writable(path):
+            raise DocumentError(f"{self.path} is read-only and is left as it is.")
         try:
             if self.before is None:
                 with path.open("xb") as new:
@@ -122,7 +126,10 @@ class _File:
             try:
                 with os.fdopen(descriptor, "wb") as file:
                     file.write(self.after.encode())
-                Path(fresh).chmod(path.stat().st_mode)
+                was = path.stat()
+                with suppress(AttributeError, PermissionError):
+                    os.chown(fresh, was.st_uid, was.st_gid)
+                Path(fresh).chmod(was.st_mode)
                 Path(fresh).replace(path)
             except BaseException:
                 Path(fresh).unlink(missing_ok=True)
@@ -131,6 +138,13 @@ class _File:
             raise DocumentError(f"{self.path} exists already and is left as it is.") from None
         except OSError as error:
             raise DocumentError(f"{self.path} cannot be written: {error.strerror}.") from None
+
+
+def _is_writable(path: Path) -> bool:
+    """Whether a file may be changed. Its mode holds for the superuser too, and where its folder would let us."""
+    with suppress(OSError):
+        return os.access(path, os.W_OK) and bool(path.stat().st_mode & 0o222)
+    return True  # It is gone, which is told better.
 
 
 def _run(
@@ -165,6 +179,8 @@ def _run(
         text = subject.document.text
         name = lines.path.as_posix() if lines.path else "stdin"
         file = _File(name, lines.path, text, applied(text, made.changes))
+    if file is not None and apply and as_json and file.path is None:
+        _end(made, file, as_json, text=file.after)
     if file is not None and apply:
         file.write()
     elif file is not None and not as_json:
@@ -192,10 +208,10 @@ def _syntax_errors(subject: Subject) -> tuple[str, ...]:
     return tuple(f"line {line}: syntax error" for line in sorted(lines))
 
 
-def _end(made: Proposal, file: _File | None, as_json: bool) -> None:
+def _end(made: Proposal, file: _File | None, as_json: bool, **more: str) -> NoReturn:
     status = REFUSED if made.reason else VERIFIED if file is not None else NOTHING
     if as_json:
-        click.echo(json.dumps(_report(made, file, status)))
+        click.echo(json.dumps(_report(made, file, status) | more))
     elif status != VERIFIED:
         click.echo(f"midfill: {made.reason or 'There is nothing to do.'}", err=True)
     sys.exit(status)

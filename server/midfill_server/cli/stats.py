@@ -11,10 +11,12 @@ import click
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from midfill.engines.host_meter import PHASES, QUANTILES, TOKENS
 from midfill.engines.host_stats import HostReport, running_hosts
 from midfill.engines.state import state_folder
+from midfill.hidden import plain
 from midfill_server.statistics import load
 from midfill_server.statistics import report as completions_report
 
@@ -98,14 +100,15 @@ def table(hosts: list[HostReport]) -> Table:
     for host in hosts:
         shown.add_column(str(host.state.pid), justify="right")
     for name, values in rows.items():
-        shown.add_row(name, *values)
+        # A host's model is called what its file says.
+        shown.add_row(name, *map(Text, values))
     return shown
 
 
 def _told(host: HostReport) -> dict[str, object]:
     facts = report(host)
     models = [
-        f"{model['name'] or 'not loaded yet'}{'' if model['loaded'] else ' (unloaded)'}"
+        f"{plain(model['name'] or 'not loaded yet')}{'' if model['loaded'] else ' (unloaded)'}"
         for model in facts["models"].values()
     ]
     tokens, acceptance = facts["tokens"], facts["acceptance"]

@@ -20,11 +20,10 @@ from lsprotocol import types as lsp
 from midfill.complete import warm
 from midfill.errors import MidfillError
 from midfill.instruct import (
-    MAX_TOKENS_EXPLANATION,
     Proposal,
     Task,
+    explanation_prompt,
     file_for_tests,
-    fitting_prompt,
     proposal,
     refusal,
     tasks,
@@ -275,8 +274,7 @@ def _read_ahead(ls: MidfillServer, subject: Subject) -> None:
     async def read() -> None:
         engine = ls.session.instruct
         if engine is not None:
-            task = tasks()["explain"]
-            await warm(engine, await fitting_prompt(task, subject, engine, MAX_TOKENS_EXPLANATION))
+            await warm(engine, await explanation_prompt(subject, engine))
 
     ls.session.scheduler.meanwhile(instruct_key(subject.document.uri), read())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 from collections.abc import AsyncIterator
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from midfill.engines import host_connections
 from midfill.engines.host import run_host
 from midfill.engines.state import HostState
 from midfill.settings import EngineSettings
@@ -90,6 +92,145 @@ async def test_bytes_that_are_no_request(data: bytes) -> None:
     async with host() as state:
         answer = await told(state, data)
         assert answer == b"" or answer.startswith((b"HTTP/1.1 4", b"HTTP/1.1 5"))
+        assert (await asked(state, "/health"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"GET /health HT", id="half-a-line"),
+        pytest.param(b"GET /health HTTP/1.1\r\nHost: a\r\n", id="half-a-head"),
+        pytest.param(
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99\r\n\r\nx", id="half-a-body"
+        ),
+        pytest.param(b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /", id="half-a-second-request"),
+        pytest.param(
+            b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+            id="half-a-chunk",
+        ),
+    ],
+)
+async def test_whoever_brings_no_request_is_shown_out(
+    begun: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host_connections, "REQUEST_S", 0.2)
+    async with host() as state:
+        reader, writer = await asyncio.open_connection("127.0.0.1", state.port)
+        writer.write(begun)
+        dripping = asyncio.create_task(_drip(writer))
+        with contextlib.suppress(ConnectionError):
+            await asyncio.wait_for(reader.read(), PATIENCE_S)
+        dripping.cancel()
+        writer.close()
+
+
+async def _drip(writer: asyncio.StreamWriter) -> None:
+    """A byte now and then, so that nobody could say that nothing comes."""
+    while True:
+        await asyncio.sleep(0.02)
+        writer.write(b"a")
+
+
+async def test_a_connection_between_two_requests_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host_connections, "REQUEST_S", 0.1)
+    async with host() as state:
+        reader, writer = await asyncio.open_connection("127.0.0.1", state.port)
+        head = f"GET /health HTTP/1.1\r\nHost: 127.0.0.1:{state.port}\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
+        for _ in range(2):
+            writer.write(head.encode())
+            answer = await asyncio.wait_for(reader.readuntil(b"}"), PATIENCE_S)
+            assert answer.startswith(b"HTTP/1.1 200")
+            await asyncio.sleep(0.3)
+        writer.close()
+
+
+def _head(state: HostState, *lines: str, start: str = "POST /tokenize HTTP/1.1") -> bytes:
+    return "\r\n".join((start, *lines, "", "")).format(port=state.port, token=TOKEN).encode()
+
+
+OURS = ("Host: 127.0.0.1:{port}", "Authorization: Bearer {token}")
+CLOSE = "Connection: close"
+
+
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        pytest.param((*OURS, CLOSE), 200, id="as-we-ask"),
+        pytest.param(("host: LOCALHOST:{port}", OURS[1], CLOSE), 200, id="capitals"),
+        pytest.param(("Host: 127.0.0.1:{port}.evil.example", OURS[1]), 403, id="rebound"),
+        pytest.param(("Host: evil.example:{port}", OURS[1]), 403, id="another-name"),
+        pytest.param(("Host: 127.0.0.1", OURS[1]), 403, id="no-port"),
+        pytest.param(("Host:", OURS[1]), 403, id="empty"),
+        pytest.param((*OURS, "Origin: http://127.0.0.1:{port}"), 403, id="origin-here"),
+        pytest.param((*OURS, "Origin: null", "Origin: null"), 403, id="two-origins"),
+        pytest.param((*OURS, "Origin:"), 403, id="empty-origin"),
+        pytest.param((*OURS, OURS[1]), 401, id="two-tokens"),
+        pytest.param((OURS[0], "Authorization: bearer {token}"), 401, id="another-scheme"),
+        pytest.param((OURS[0], "Authorization: Bearer {token}x"), 401, id="longer-token"),
+        pytest.param((OURS[0], "Cookie: token={token}"), 401, id="cookie"),
+        pytest.param((*OURS, "X-Forwarded-Host: evil.example", CLOSE), 200, id="forwarded"),
+    ],
+)
+async def test_who_is_let_in(lines: tuple[str, ...], status: int) -> None:
+    async with host() as state:
+        head = _head(state, *lines, start="GET /health HTTP/1.1")
+        assert (await told(state, head)).startswith(f"HTTP/1.1 {status}".encode())
+
+
+@pytest.mark.parametrize(
+    ("start", "lines", "body", "statuses"),
+    [
+        pytest.param("GET /health HTTP/1.0", (*OURS,), b"", [200], id="http-1.0"),
+        pytest.param("GET http://evil.example/health HTTP/1.1", (*OURS, CLOSE), b"", [404], id="uri"),
+        pytest.param(
+            "POST /tokenize HTTP/1.1",
+            (*OURS, CLOSE, "Transfer-Encoding: chunked"),
+            b'd\r\n{"content":"a\r\n2\r\n"}\r\n0\r\n\r\n',
+            [200],
+            id="chunks",
+        ),
+        pytest.param(
+            "POST /tokenize HTTP/1.1",
+            (*OURS, CLOSE, "Transfer-Encoding: chunked"),
+            (b"10000\r\n" + b"x" * 65536 + b"\r\n") * 33,
+            [413],
+            id="chunks-beyond-the-limit",
+        ),
+        pytest.param(
+            "POST /tokenize HTTP/1.1",
+            (*OURS, CLOSE, "Content-Length: 15"),
+            b'{"content":"\xff"}',
+            [400],
+            id="no-utf-8",
+        ),
+        pytest.param(
+            "POST /tokenize HTTP/1.1",
+            (*OURS, CLOSE, "Content-Length: 100000"),
+            b"[" * 100_000,
+            [400],
+            id="nested",
+        ),
+        pytest.param(
+            "GET /health HTTP/1.1",
+            OURS,
+            b"GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+            [200, 403],
+            id="pipelined",
+        ),
+        pytest.param(
+            "GET /health HTTP/1.1", (*OURS, "Upgrade: websocket", "Connection: upgrade, close"), b"", [200],
+            id="upgrade",
+        ),
+    ],
+)  # fmt: skip
+async def test_requests_of_every_shape(
+    start: str, lines: tuple[str, ...], body: bytes, statuses: list[int]
+) -> None:
+    async with host() as state:
+        answer = await told(state, _head(state, *lines, start=start) + body, ends=False)
+        found = [int(part[:3]) for part in answer.split(b"HTTP/1.1 ")[1:]]
+        assert found == statuses
         assert (await asked(state, "/health"))[0] == 200
 
 

@@ -5,6 +5,9 @@
 
 (formal_parameters (_) @parameter)
 (arrow_function parameter: (identifier) @parameter)
+(variable_declarator name: (_) @local)
+(for_in_statement kind: _ left: (_) @local)
+(catch_clause parameter: (_) @local)
 (function_declaration return_type: (type_annotation (_) @type))
 (method_definition return_type: (type_annotation (_) @type))
 (arrow_function return_type: (type_annotation (_) @type))
@@ -18,9 +21,21 @@
 (call_expression function: (_) @call)
 (new_expression constructor: (_) @call)
 
-(assignment_expression left: [(member_expression) (subscript_expression)] @write)
-(augmented_assignment_expression left: [(member_expression) (subscript_expression)] @write)
-(update_expression argument: [(member_expression) (subscript_expression)] @write)
+(assignment_expression left: [(member_expression) (subscript_expression) (non_null_expression)] @write)
+(augmented_assignment_expression left: [(member_expression) (subscript_expression) (non_null_expression)] @write)
+(update_expression argument: [(member_expression) (subscript_expression) (non_null_expression)] @write)
+(unary_expression operator: "delete" argument: [(member_expression) (subscript_expression) (non_null_expression)] @write)
+(array_pattern [(member_expression) (subscript_expression)] @write)
+(pair_pattern value: [(member_expression) (subscript_expression)] @write)
+(rest_pattern [(member_expression) (subscript_expression)] @write)
+(for_in_statement !kind left: [(member_expression) (subscript_expression)] @write)
+(assignment_expression left: (array_pattern (identifier) @target))
+(assignment_expression left: (object_pattern [
+  (shorthand_property_identifier_pattern) @target (pair_pattern value: (identifier) @target) (rest_pattern (identifier) @target)]))
+(for_in_statement !kind left: (identifier) @target)
+(assignment_expression left: (identifier) @target)
+(augmented_assignment_expression left: (identifier) @target)
+(update_expression argument: (identifier) @target)
 
 [(if_statement) (for_statement) (for_in_statement) (while_statement) (do_statement) (catch_clause) (ternary_expression)
  (switch_case)] @branch
@@ -28,3 +43,8 @@
 
 (comment) @attached
 (decorator) @attached
+
+(public_field_definition name: (_) @member)
+(property_signature name: (_) @member)
+(enum_assignment name: (_) @member)
+(enum_body (property_identifier) @member)
