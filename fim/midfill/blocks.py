@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from midfill.languages import Language
+from midfill.nesting import closers
 from midfill.text import Document
 
 MAX_HEADER_LINES = 30
@@ -36,7 +37,7 @@ def opens_block(
     line = document.line_of(offset)
     column = offset - document.line_starts[line]
     head, tail = document.lines[line][:column], document.lines[line][column:]
-    if tail.strip():
+    if tail.strip() and not _is_closed(language, head, tail):
         return False
     alone = stands_alone(line)
     if alone and comment_alone(document, language, line) and head.strip():
@@ -114,9 +115,15 @@ def comment_alone(document: Document, language: Language, line: int) -> bool:
     return any(start and text.startswith(start) for start in starts)
 
 
+def _is_closed(language: Language, head: str, tail: str) -> bool:
+    """Whether nothing stands right of the caret but what closes the line's own brackets, as an editor does at once."""
+    after = "".join(tail.split()).rstrip(";,")
+    return bool(after) and closers(language, head).startswith(after)
+
+
 def _bare(language: Language, line: str) -> str:
     """A line without what stands in its strings and its comment, so that only code is left to be matched."""
-    text = _STRING.sub('""', line.rstrip())
+    text = _STRING.sub('""', line.rstrip("\r\n"))
     if language.line_comment:
         comment = rf"(?:^|(?<=[\s;{{}}():,])){re.escape(language.line_comment)}.*"
         text = re.sub(comment, "", text, flags=re.DOTALL)
