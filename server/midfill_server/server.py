@@ -12,7 +12,7 @@ import gc
 import logging
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 from lsprotocol import types as lsp
@@ -112,6 +112,17 @@ class DocumentProtocol(StrictProtocol):
     """The protocol with our own document store."""
 
     _server: MidfillServer
+
+    @lsp_method(lsp.INITIALIZE)
+    def lsp_initialize(
+        self, params: lsp.InitializeParams
+    ) -> Generator[Any, Any, lsp.InitializeResult]:
+        """Announce entries of a list only to clients that draw no ghost text."""
+        result = yield from super().lsp_initialize(params)
+        features = params.capabilities.text_document
+        if features and features.inline_completion:
+            result.capabilities.completion_provider = None
+        return result
 
     @lsp_method(lsp.TEXT_DOCUMENT_DID_OPEN)
     def lsp_text_document__did_open(self, params: lsp.DidOpenTextDocumentParams) -> None:
