@@ -164,6 +164,7 @@ class DocumentProtocol(StrictProtocol):
         for content in cells.text_content or ():
             changes = from_lsp_changes(content.changes)
             session.edit(content.document.uri, changes, content.document.version)
+            take_edit(session, content.document.uri)
 
     @lsp_method(lsp.NOTEBOOK_DOCUMENT_DID_CLOSE)
     def lsp_notebook_document__did_close(self, params: lsp.DidCloseNotebookDocumentParams) -> None:

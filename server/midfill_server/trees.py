@@ -77,20 +77,15 @@ class Trees:
 
     async def _make(self, document: Document, before: Syntax | None) -> None:
         task = asyncio.current_task()
-        syntax = await asyncio.to_thread(parse, document, before, _rest_between())
+        syntax = await asyncio.to_thread(parse, document, before, rest_between())
         # A document that was closed meanwhile is not known again.
         if self._coming.get(document.uri) is task:
             del self._coming[document.uri]
             self._known[document.uri] = _Known(document, syntax)
 
 
-def _stop_after(max_steps: int) -> Callable[[], bool]:
-    steps = itertools.count(1)
-    return lambda: next(steps) > max_steps
-
-
-def _rest_between() -> Callable[[], bool]:
-    """Never stops, and lets others run now and then."""
+def rest_between() -> Callable[[], bool]:
+    """For a thread that parses: never stops, and lets others run now and then."""
     steps = itertools.count(1)
 
     def step() -> bool:
@@ -99,3 +94,16 @@ def _rest_between() -> Callable[[], bool]:
         return False
 
     return step
+
+
+def parsed_at_once(document: Document, before: Syntax | None) -> Syntax | None:
+    """The tree of a document that is only assumed, from that of one like it; nothing where it takes too long."""
+    try:
+        return parse(document, before, _stop_after(MAX_STEPS_AT_ONCE))
+    except ParsingStopped:
+        return None
+
+
+def _stop_after(max_steps: int) -> Callable[[], bool]:
+    steps = itertools.count(1)
+    return lambda: next(steps) > max_steps

@@ -8,9 +8,10 @@ import itertools
 import pytest
 
 from midfill import syntax
+from midfill.syntax import parse
 from midfill.text import Document, Edit, Position
 from midfill_server import trees
-from midfill_server.trees import MAX_STEPS_AT_ONCE, Trees
+from midfill_server.trees import MAX_STEPS_AT_ONCE, Trees, parsed_at_once
 
 SHORT = Document.of("def f(a):\n    return a\n" * 20, "python", uri="a")
 LONG = Document.of(
@@ -92,6 +93,17 @@ async def test_an_edit_that_changes_all_below_is_parsed_later() -> None:
     assert known.of(typed) is None
     await known.settled()
     assert known.of(typed) is not None
+
+
+async def test_of_a_document_that_is_only_assumed_no_more_than_that_is_parsed() -> None:
+    before = parse(LONG)
+    assert before is not None
+    typed = LONG.edited([Edit(Position(6000, 14), Position(6000, 14), "c")], 2)
+    assert parsed_at_once(typed, before) is not None
+    assert (
+        parsed_at_once(LONG.edited([Edit(Position(0, 0), Position(0, 0), "x = (")], 2), before)
+        is None
+    )
 
 
 async def test_what_was_edited_while_it_was_parsed_is_parsed_from_there() -> None:
