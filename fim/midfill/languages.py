@@ -119,6 +119,11 @@ class Grammar:
         """Comments, strings, and code inside strings."""
         return self._query("@comment", "@string", "@code")
 
+    def prepare(self) -> None:
+        """Compile all of it now, as in a thread while nobody waits."""
+        for _ in (self.imports, self.places, self.structure):
+            pass
+
     def _query(self, *captures: str) -> tree_sitter.Query:
         kept = [
             part

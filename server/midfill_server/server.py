@@ -128,6 +128,7 @@ class DocumentProtocol(StrictProtocol):
     def lsp_text_document__did_open(self, params: lsp.DidOpenTextDocumentParams) -> None:
         """Take a document."""
         self._server.session.open(from_lsp_document(params.text_document))
+        self._server.session.trees.prepare(params.text_document.language_id)
         read_when_idle(self._server.session, params.text_document.uri)
 
     @lsp_method(lsp.TEXT_DOCUMENT_DID_CHANGE)
@@ -143,6 +144,8 @@ class DocumentProtocol(StrictProtocol):
         """Take a notebook and its cells."""
         cells = map(from_lsp_document, params.cell_text_documents)
         self._server.session.open_notebook(from_lsp_notebook(params.notebook_document), cells)
+        for cell in params.cell_text_documents:
+            self._server.session.trees.prepare(cell.language_id)
 
     @lsp_method(lsp.NOTEBOOK_DOCUMENT_DID_CHANGE)
     def lsp_notebook_document__did_change(

@@ -9,8 +9,10 @@ import asyncio
 import itertools
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
+from midfill.languages import grammar, language
 from midfill.syntax import ParsingStopped, Syntax, parse
 from midfill.text import Document
 
@@ -35,6 +37,15 @@ class Trees:
     def __init__(self) -> None:
         self._known: dict[str, _Known] = {}
         self._coming: dict[str, asyncio.Task[None]] = {}
+        self._prepared: dict[str, asyncio.Task[None]] = {}
+
+    def prepare(self, identifier: str) -> None:
+        """Load what a language needs, in a thread: up to 50 ms of C++ or TypeScript, which the first key in it would
+        wait for else."""
+        known = language(identifier)
+        if known.grammar and known.id not in self._prepared:
+            task = asyncio.ensure_future(asyncio.to_thread(_prepare, known.id))
+            self._prepared[known.id] = task
 
     def of(self, document: Document) -> Syntax | None:
         """The document's tree, made from that of an earlier version; nothing while it is being made."""
@@ -72,8 +83,8 @@ class Trees:
         self._coming.pop(uri, None)
 
     async def settled(self) -> None:
-        """Wait until no tree is being made."""
-        await asyncio.gather(*self._coming.values())
+        """Wait until no tree is being made, nor anything that one needs."""
+        await asyncio.gather(*self._coming.values(), *self._prepared.values())
 
     async def _make(self, document: Document, before: Syntax | None) -> None:
         task = asyncio.current_task()
@@ -82,6 +93,13 @@ class Trees:
         if self._coming.get(document.uri) is task:
             del self._coming[document.uri]
             self._known[document.uri] = _Known(document, syntax)
+
+
+def _prepare(identifier: str) -> None:
+    # A wheel that does not fit the machine is told where it is needed.
+    with suppress(Exception):
+        if known := grammar(identifier):
+            known.prepare()
 
 
 def rest_between() -> Callable[[], bool]:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from unittest import mock
 
 import pytest
+from lsprotocol import types as lsp
 
 from midfill import syntax
+from midfill.engines.fake import FakeEngine
+from midfill.languages import grammar
 from midfill.syntax import parse
 from midfill.text import Document, Edit, Position
 from midfill_server import trees
+from midfill_server.server import create_server
+from midfill_server.session import Session
 from midfill_server.trees import MAX_STEPS_AT_ONCE, Trees, parsed_at_once
 
 SHORT = Document.of("def f(a):\n    return a\n" * 20, "python", uri="a")
@@ -67,6 +73,33 @@ async def test_who_cannot_do_without_a_tree_waits_for_it() -> None:
     assert first is not None
     assert first is second is known.at_hand(LONG)
     assert await known.made(SHORT) is known.at_hand(SHORT)
+
+
+@pytest.mark.parametrize("how", ["document", "notebook"])
+async def test_the_grammar_of_what_is_opened_is_compiled_before_a_key(how: str) -> None:
+    session = Session(lambda settings, role: FakeEngine())
+    server = create_server(session)
+    item = lsp.TextDocumentItem("file:///a.cs", "csharp", 1, "class A {}")
+    grammar.cache_clear()
+    if how == "document":
+        server.protocol.lsp_text_document__did_open(lsp.DidOpenTextDocumentParams(item))
+    else:
+        notebook = lsp.NotebookDocument("file:///n", "x", 1, [])
+        params = lsp.DidOpenNotebookDocumentParams(notebook, [item])
+        server.protocol.lsp_notebook_document__did_open(params)
+    await session.trees.settled()
+    known = grammar("csharp")
+    assert known is not None
+    assert {"imports", "places", "structure"} <= known.__dict__.keys()
+    await session.end()
+
+
+async def test_a_grammar_that_is_damaged_is_told_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("midfill_server.trees.grammar", mock.Mock(side_effect=ImportError))
+    known = Trees()
+    for identifier in ("python", "nolang", ""):
+        known.prepare(identifier)
+    await known.settled()
 
 
 async def test_a_document_without_a_grammar_is_not_waited_for() -> None:
