@@ -116,9 +116,10 @@ def comment_alone(document: Document, language: Language, line: int) -> bool:
 
 
 def _is_closed(language: Language, head: str, tail: str) -> bool:
-    """Whether nothing stands right of the caret but what closes the line's own brackets, as an editor does at once."""
-    after = "".join(tail.split()).rstrip(";,")
-    return bool(after) and closers(language, head).startswith(after)
+    """Whether what closes the line's own brackets stands right of the caret, as an editor puts it there at once, and
+    nothing behind it but arguments: `f(() => {║}, a);`."""
+    after = _CLOSED.fullmatch("".join(tail.split()))
+    return after is not None and closers(language, head).startswith(after[1])
 
 
 def _bare(language: Language, line: str) -> str:
@@ -141,3 +142,5 @@ TAB = 8
 """The width of a tab in Python's own reading; any other keeps the order of lines indented the same way."""
 
 _STRING = re.compile(r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'")
+
+_CLOSED = re.compile(r"([)\]}]+)(?:[;,(].*)?")
