@@ -13,6 +13,7 @@ import logging
 import socket
 import sys
 from collections.abc import Callable, Generator
+from importlib import import_module
 from typing import Any
 
 from lsprotocol import types as lsp
@@ -201,6 +202,8 @@ def create_server(session: Session) -> MidfillServer:
         workspace.reload(ls)
         # Before the model is loaded, since they name it, and before a file is read that they leave out.
         await configuration.ask(ls)
+        # In a thread, as it takes 20 ms, most of them SQLite's.
+        await asyncio.to_thread(import_module, "midfill_server.indexing")
         ls.session.started = True
         ls.session.open_folders()
         ls.status.update()
