@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from midfill.context import CompletionContext, gather
 from midfill.generation import Generation
 from midfill.syntax import parse
@@ -9,9 +11,13 @@ from midfill.text import Edit
 
 
 def as_if_taken(
-    context: CompletionContext, said: Generation, text: str, n_replaced: int
+    context: CompletionContext,
+    said: Generation,
+    text: str,
+    n_replaced: int,
+    on_step: Callable[[], bool] | None = None,
 ) -> CompletionContext | None:
-    """The caret after a completion is taken, or None where nothing more is to be said.
+    """The caret after a completion is taken, or None where nothing more is to be said. `on_step` is as for `parse`.
 
     Where the model ended the line with it, nothing would be said at its end: there it is the caret after the Return
     key, which keeps the depth of the line before in every editor, but where a block opens or ends.
@@ -26,7 +32,7 @@ def as_if_taken(
         text += context.line_ending + line[: len(line) - len(line.lstrip())]
     edit = Edit(document.position(context.offset), document.position(end), text)
     taken = document.edited([edit], document.version)
-    syntax = parse(taken, context.syntax) if context.syntax else None
+    syntax = parse(taken, context.syntax, on_step) if context.syntax else None
     return gather(taken, context.offset + len(text), syntax, context.path, context.snippets)
 
 

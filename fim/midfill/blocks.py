@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from midfill.languages import Language
+from midfill.nesting import closers
 from midfill.text import Document
 
 MAX_HEADER_LINES = 30
@@ -36,7 +37,7 @@ def opens_block(
     line = document.line_of(offset)
     column = offset - document.line_starts[line]
     head, tail = document.lines[line][:column], document.lines[line][column:]
-    if tail.strip():
+    if tail.strip() and not _is_closed(language, head, tail):
         return False
     alone = stands_alone(line)
     if alone and comment_alone(document, language, line) and head.strip():
@@ -114,9 +115,16 @@ def comment_alone(document: Document, language: Language, line: int) -> bool:
     return any(start and text.startswith(start) for start in starts)
 
 
+def _is_closed(language: Language, head: str, tail: str) -> bool:
+    """Whether what closes the line's own brackets stands right of the caret, as an editor puts it there at once, and
+    nothing behind it but arguments: `f(() => {║}, a);`."""
+    after = _CLOSED.fullmatch("".join(tail.split()))
+    return after is not None and closers(language, head).startswith(after[1])
+
+
 def _bare(language: Language, line: str) -> str:
     """A line without what stands in its strings and its comment, so that only code is left to be matched."""
-    text = _STRING.sub('""', line.rstrip())
+    text = _STRING.sub('""', line.rstrip("\r\n"))
     if language.line_comment:
         comment = rf"(?:^|(?<=[\s;{{}}():,])){re.escape(language.line_comment)}.*"
         text = re.sub(comment, "", text, flags=re.DOTALL)
@@ -134,3 +142,5 @@ TAB = 8
 """The width of a tab in Python's own reading; any other keeps the order of lines indented the same way."""
 
 _STRING = re.compile(r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'")
+
+_CLOSED = re.compile(r"([)\]}]+)(?:[;,(].*)?")

@@ -74,7 +74,8 @@ def _is_wanted(known: Language, kind: CaretKind, head: str, tail: str) -> bool:
         return False
     goes_on = bool(re.search(r"\w", tail))
     if not goes_on:
-        return not (head.rstrip().endswith(";") and not tail and not nesting(known, head).closers)
+        is_over = not tail and known.ended.search(head.rstrip())
+        return not is_over or bool(nesting(known, head).closers)
     if kind in ("comment", "string") and re.match(r"\s*\w", tail):
         return False
     if kind == "comment":

@@ -76,6 +76,8 @@ class Language:
     """The words that end a block."""
     import_line: re.Pattern[str]
     """Found in a line that imports, also while it is being typed and the tree does not know it yet."""
+    ended: re.Pattern[str]
+    """Found in a line, without the space at its end, behind which a statement is over and nothing more is wanted."""
     member: tuple[str, ...]
     """What stands between a thing and the name of one of its members."""
     latin_only: bool
@@ -117,6 +119,11 @@ class Grammar:
         """Comments, strings, and code inside strings."""
         return self._query("@comment", "@string", "@code")
 
+    def prepare(self) -> None:
+        """Compile all of it now, as in a thread while nobody waits."""
+        for _ in (self.imports, self.places, self.structure):
+            pass
+
     def _query(self, *captures: str) -> tree_sitter.Query:
         kept = [
             part
@@ -132,8 +139,8 @@ def language(identifier: str) -> Language:
 
 
 def languages() -> tuple[Language, ...]:
-    """All languages that have a table of their own."""
-    return tuple({each.id: each for each in _languages().values() if each.id}.values())
+    """All languages that have a grammar."""
+    return tuple({each.id: each for each in _languages().values() if each.grammar}.values())
 
 
 def language_of(path: str | PurePath) -> str:
@@ -158,13 +165,15 @@ def grammar(identifier: str) -> Grammar | None:
 @cache
 def _languages() -> dict[str, Language]:
     read = tomllib.loads((_HERE / "languages.toml").read_text("utf-8"))
-    found = [_language(row) for row in [*read["language"], read["default"]]]
+    texts = [{**row, "ids": [each]} for row in read["text"] for each in row["ids"]]
+    found = [_language(row) for row in [*read["language"], *texts, read["default"]]]
     return {identifier: each for each in found for identifier in each.ids}
 
 
 @cache
 def _extensions() -> dict[str, str]:
-    return {end: name for each in languages() for end, name in each.extensions.items()}
+    known = _languages().values()
+    return {end: name for each in known for end, name in each.extensions.items()}
 
 
 def _language(row: Mapping[str, Any]) -> Language:
@@ -185,6 +194,7 @@ def _language(row: Mapping[str, Any]) -> Language:
         quotes=tuple(row.get("quotes", ('"', "'"))),
         closing_words=tuple(row.get("closing_words", ())),
         import_line=re.compile(row.get("import_line", r"(?!)"), re.DOTALL),
+        ended=re.compile(row.get("ended", r";$")),
         member=tuple(row.get("member", ("."))),
         latin_only=row.get("latin_only", False),
     )

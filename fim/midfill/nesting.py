@@ -81,12 +81,16 @@ def _marks(identifier: str) -> re.Pattern[str]:
         comments.append(rf"(?:^|(?<=[\s;{{}}():,])){re.escape(known.line_comment)}[^\n]*")
     character = [] if "'" in known.quotes else [r"'(?:\\[^\n']+|[^'\\\n])'"]
     quotes = "|".join(map(re.escape, known.quotes)) or "(?!)"
+    # Between tags there may be a script, with comparisons and arrows.
+    tags = [r"<(?=[\w/!?>]|\Z)|(?<![=\-])>"] if ("<", ">") in known.brackets else []
     brackets = "".join(re.escape(bracket) for pair in known.brackets for bracket in pair)
+    brackets = brackets.replace("<>", "") if tags else brackets
     parts = [
         f"(?P<comment>{'|'.join(comments) or '(?!)'})",
         r"\\.",
         *character,
         f"(?P<quote>{quotes})",
+        *tags,
         f"[{brackets}]",
     ]
     return re.compile("|".join(parts), re.DOTALL | re.MULTILINE)

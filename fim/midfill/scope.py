@@ -9,7 +9,8 @@ from midfill.languages import Language, language
 from midfill.nesting import closers
 from midfill.overlap import lines_below
 
-_CLOSING = re.compile(r"[)\]}>]+[;,]?|</[\w.:-]*>?[;,)]*")
+_CLOSING = re.compile(r"[)\]}>]+[;,]?|</[\w.:-]*>?[;,)]*|\{/\w+\}")
+_BEGUN = re.compile(r"<|\{(?:/\w*)?")
 _BEHIND_WORD = ";,)"
 
 
@@ -54,7 +55,7 @@ def scope_end(text: str, context: CompletionContext, *, grows: bool = False) -> 
             if may_close and grows and end < 0 and _begins_to_close(content, known):
                 return None
             closes = may_close and _only_closes(content, known)
-            belongs = closes and not _is_below(line, context)
+            belongs = closes and not (context.line_tail.strip() or _is_below(line, context))
             return start + len(line) if belongs else start - 1
         start = end + 1
     return None
@@ -100,6 +101,6 @@ def _only_closes(content: str, known: Language) -> bool:
 
 
 def _begins_to_close(content: str, known: Language) -> bool:
-    return _only_closes(content, known) or any(
-        word.startswith(content) for word in (*known.closing_words, "</")
+    return bool(_BEGUN.fullmatch(content) or _only_closes(content, known)) or any(
+        word.startswith(content) for word in known.closing_words
     )

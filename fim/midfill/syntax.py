@@ -179,10 +179,11 @@ class Syntax:
     def opens_block(self, offset: int) -> bool:
         """Whether a block begins at the caret, so that a completion of several lines is wanted.
 
-        It does when nothing but white space stands to the right on the caret's line, the nearest line of code
-        up to the caret is a header that opens a block, and the next line below is not indented deeper than
-        that header, so the body is still empty. Comments alone on their lines are no code, and neither are
-        such strings where indentation makes the blocks: a body that has only its docstring is empty.
+        It does when nothing but white space, or what closes the header's own brackets, stands to the right on the
+        caret's line, the nearest line of code up to the caret is a header that opens a block, and the next line
+        below is not indented deeper than that header, so the body is still empty. Comments alone on their lines
+        are no code, and neither are such strings where indentation makes the blocks: a body that has only its
+        docstring is empty.
         """
         if self.place(offset) != "code":
             return False

@@ -84,6 +84,8 @@ class _Trial:
         self.start, self.end = syntax.byte_of(start), syntax.byte_of(end)
         self.head = _head_of_line(syntax, start)
         self.open_before = _open_at(syntax, start)
+        n_quotes = len(self.open_before) - len(self.open_before.lstrip(_QUOTES))
+        self.quote = self.open_before[:n_quotes]
         self.near_start = len(syntax.data[: self.start].rstrip())
         self.near_end = len(syntax.data) - len(syntax.data[self.end :].lstrip())
         self.errors_before = frozenset(syntax.byte_errors)
@@ -169,16 +171,22 @@ class _Trial:
         Where nothing was open before, that is an error, and the dearest kind to find out by parsing.
         """
         text = self.text[:cut]
-        return bool(closers(self.syntax.language, text)) and not self._closing(text)
+        return bool(self._opened_by(text)) and not self._closing(text)
+
+    def _opened_by(self, text: str) -> str:
+        """What closes what a text leaves open, read from inside the string that it may begin in."""
+        opened = closers(self.syntax.language, self.quote + text)
+        return opened.lstrip(_QUOTES) if self.quote else opened
 
     def _closing(self, text: str) -> str:
         """What ends the block that the last line of a text opens, and the brackets around it, or nothing."""
         line = (self.head + text).rpartition("\n")[2]
         block = self.syntax.language.block_opened_by(line + "\n")
-        around = closers(self.syntax.language, text)
-        if block is None or not block.closes or around[:1] in ("'", '"', "`"):
-            return ""  # In a string that the text has opened nothing is a header.
-        return block.closes + around.removeprefix(block.closes)
+        around = closers(self.syntax.language, self.quote + text)
+        if block is None or not block.closes or (around and around[0] in _QUOTES):
+            return ""  # In a string nothing is a header.
+        # What ends the block may close its bracket.
+        return block.closes + around[block.closes.endswith(around[:1]) :]
 
     def _outcome(self, text: str, max_steps: int = 0) -> _Outcome | None:
         data = encoded(text, latin_only=self.syntax.language.latin_only)
@@ -258,6 +266,8 @@ def _open_at(syntax: Syntax, offset: int) -> str:
     above = "".join(syntax.document.lines[max(line - MAX_HEADER_LINES, 0) : line])
     return closers(syntax.language, head) or closers(syntax.language, above + head)[:1]
 
+
+_QUOTES = "\"'`"
 
 _LINE_END = re.compile(r"(?<=\S)[^\S\r\n]*[\r\n]")
 """What follows the last character of a line that is not empty."""

@@ -218,7 +218,7 @@ class Gathering:
         # A word that is being typed is no name yet.
         query = _WORD_AT_END.sub("", _query(document, document.line_of(offset), offset))
         known = self._found.get(uri)
-        if known and known.query == query and known.candidates:
+        if known and known.query == query and (known.candidates or known.places):
             return
         at = (document.line_of(offset), len(document.lines))
         imports = self._imports.get(uri)

@@ -21,7 +21,7 @@ CHUNK = 1 << 16
 """Bytes read at a time: what a pipe holds."""
 
 CAPABILITIES = Path(__file__).with_name("capabilities.json")
-"""What is said to an editor that has heard of all of it."""
+"""What is said to an editor that has heard of all of it but ghost text."""
 ENCODINGS = ("utf-8", "utf-16", "utf-32")
 
 
@@ -64,6 +64,8 @@ def initialize_result(client: Mapping[str, Any]) -> dict[str, Any]:
     capabilities: dict[str, Any] = json.loads(CAPABILITIES.read_text("utf-8"))
     if client.get("notebookDocument") is None:
         del capabilities["notebookDocumentSync"]
+    if draws_ghost_text(client):
+        del capabilities["completionProvider"]
     known = _within(_within(client, "workspace"), "fileOperations")
     offered = capabilities["workspace"]["fileOperations"]
     capabilities["workspace"]["fileOperations"] = {
@@ -72,6 +74,12 @@ def initialize_result(client: Mapping[str, Any]) -> dict[str, Any]:
     capabilities["positionEncoding"] = position_encoding(client)
     info = {"name": "midfill", "version": __version__}
     return {"capabilities": capabilities, "serverInfo": info}
+
+
+def draws_ghost_text(client: Mapping[str, Any]) -> bool:
+    """Whether a client says so. It would show an entry of its list as well, and so is offered none: it is not to ask
+    for one with each key."""
+    return isinstance(_within(client, "textDocument").get("inlineCompletion"), dict)
 
 
 def position_encoding(client: Mapping[str, Any]) -> str:

@@ -166,9 +166,9 @@ class Scheduler(Latest):
             if run.is_ahead and not run.is_cancelled:
                 run.cancel()
 
-    def edited(self, document: Document) -> None:
+    def edited(self, key: str, document: Document) -> None:
         """Stop the run of a document if its new text departs from it."""
-        if run := self.run(document.uri):
+        if run := self.run(key):
             if run.fits(document):
                 run.end_in(ASK_GRACE_S)
             else:

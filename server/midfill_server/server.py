@@ -12,7 +12,8 @@ import gc
 import logging
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from importlib import import_module
 from typing import Any
 
 from lsprotocol import types as lsp
@@ -113,10 +114,22 @@ class DocumentProtocol(StrictProtocol):
 
     _server: MidfillServer
 
+    @lsp_method(lsp.INITIALIZE)
+    def lsp_initialize(
+        self, params: lsp.InitializeParams
+    ) -> Generator[Any, Any, lsp.InitializeResult]:
+        """Announce entries of a list only to clients that draw no ghost text."""
+        result = yield from super().lsp_initialize(params)
+        features = params.capabilities.text_document
+        if features and features.inline_completion:
+            result.capabilities.completion_provider = None
+        return result
+
     @lsp_method(lsp.TEXT_DOCUMENT_DID_OPEN)
     def lsp_text_document__did_open(self, params: lsp.DidOpenTextDocumentParams) -> None:
         """Take a document."""
         self._server.session.open(from_lsp_document(params.text_document))
+        self._server.session.trees.prepare(params.text_document.language_id)
         read_when_idle(self._server.session, params.text_document.uri)
 
     @lsp_method(lsp.TEXT_DOCUMENT_DID_CHANGE)
@@ -132,6 +145,8 @@ class DocumentProtocol(StrictProtocol):
         """Take a notebook and its cells."""
         cells = map(from_lsp_document, params.cell_text_documents)
         self._server.session.open_notebook(from_lsp_notebook(params.notebook_document), cells)
+        for cell in params.cell_text_documents:
+            self._server.session.trees.prepare(cell.language_id)
 
     @lsp_method(lsp.NOTEBOOK_DOCUMENT_DID_CHANGE)
     def lsp_notebook_document__did_change(
@@ -153,6 +168,7 @@ class DocumentProtocol(StrictProtocol):
         for content in cells.text_content or ():
             changes = from_lsp_changes(content.changes)
             session.edit(content.document.uri, changes, content.document.version)
+            take_edit(session, content.document.uri)
 
     @lsp_method(lsp.NOTEBOOK_DOCUMENT_DID_CLOSE)
     def lsp_notebook_document__did_close(self, params: lsp.DidCloseNotebookDocumentParams) -> None:
@@ -186,6 +202,8 @@ def create_server(session: Session) -> MidfillServer:
         workspace.reload(ls)
         # Before the model is loaded, since they name it, and before a file is read that they leave out.
         await configuration.ask(ls)
+        # In a thread, as it takes 20 ms, most of them SQLite's.
+        await asyncio.to_thread(import_module, "midfill_server.indexing")
         ls.session.started = True
         ls.session.open_folders()
         ls.status.update()

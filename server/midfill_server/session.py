@@ -20,7 +20,7 @@ from midfill.following import nothing_follows
 from midfill.formats import format_of, limits_of
 from midfill.notebook import Notebook
 from midfill.settings import EngineSettings, Settings
-from midfill.syntax import Syntax, parse
+from midfill.syntax import Syntax
 from midfill.text import Document, Edit, Encoding
 from midfill.workspace import Workspace
 from midfill_server.folders import Folders
@@ -31,7 +31,7 @@ from midfill_server.notebooks import Notebooks
 from midfill_server.pace import Pace
 from midfill_server.scheduler import Scheduler
 from midfill_server.statistics import Statistics
-from midfill_server.trees import Trees
+from midfill_server.trees import Trees, parsed_at_once
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Snapshot:
         start = self.document.offset(entry.start, self.encoding)
         document = self.document.edited([entry], self.document.version, self.encoding)
         before = self.tree_of(self.document)
-        syntax = parse(document, before) if before else None
+        syntax = parsed_at_once(document, before) if before else None
         return replace(self, document=document, tree_of=lambda _: syntax), start + len(entry.text)
 
 

@@ -9,8 +9,10 @@ import asyncio
 import itertools
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
+from midfill.languages import grammar, language
 from midfill.syntax import ParsingStopped, Syntax, parse
 from midfill.text import Document
 
@@ -35,6 +37,15 @@ class Trees:
     def __init__(self) -> None:
         self._known: dict[str, _Known] = {}
         self._coming: dict[str, asyncio.Task[None]] = {}
+        self._prepared: dict[str, asyncio.Task[None]] = {}
+
+    def prepare(self, identifier: str) -> None:
+        """Load what a language needs, in a thread: up to 50 ms of C++ or TypeScript, which the first key in it would
+        wait for else."""
+        known = language(identifier)
+        if known.grammar and known.id not in self._prepared:
+            task = asyncio.ensure_future(asyncio.to_thread(_prepare, known.id))
+            self._prepared[known.id] = task
 
     def of(self, document: Document) -> Syntax | None:
         """The document's tree, made from that of an earlier version; nothing while it is being made."""
@@ -72,25 +83,27 @@ class Trees:
         self._coming.pop(uri, None)
 
     async def settled(self) -> None:
-        """Wait until no tree is being made."""
-        await asyncio.gather(*self._coming.values())
+        """Wait until no tree is being made, nor anything that one needs."""
+        await asyncio.gather(*self._coming.values(), *self._prepared.values())
 
     async def _make(self, document: Document, before: Syntax | None) -> None:
         task = asyncio.current_task()
-        syntax = await asyncio.to_thread(parse, document, before, _rest_between())
+        syntax = await asyncio.to_thread(parse, document, before, rest_between())
         # A document that was closed meanwhile is not known again.
         if self._coming.get(document.uri) is task:
             del self._coming[document.uri]
             self._known[document.uri] = _Known(document, syntax)
 
 
-def _stop_after(max_steps: int) -> Callable[[], bool]:
-    steps = itertools.count(1)
-    return lambda: next(steps) > max_steps
+def _prepare(identifier: str) -> None:
+    # A wheel that does not fit the machine is told where it is needed.
+    with suppress(Exception):
+        if known := grammar(identifier):
+            known.prepare()
 
 
-def _rest_between() -> Callable[[], bool]:
-    """Never stops, and lets others run now and then."""
+def rest_between() -> Callable[[], bool]:
+    """For a thread that parses: never stops, and lets others run now and then."""
     steps = itertools.count(1)
 
     def step() -> bool:
@@ -99,3 +112,16 @@ def _rest_between() -> Callable[[], bool]:
         return False
 
     return step
+
+
+def parsed_at_once(document: Document, before: Syntax | None) -> Syntax | None:
+    """The tree of a document that is only assumed, from that of one like it; nothing where it takes too long."""
+    try:
+        return parse(document, before, _stop_after(MAX_STEPS_AT_ONCE))
+    except ParsingStopped:
+        return None
+
+
+def _stop_after(max_steps: int) -> Callable[[], bool]:
+    steps = itertools.count(1)
+    return lambda: next(steps) > max_steps

@@ -14,9 +14,10 @@ from typing import NamedTuple
 import pytest
 
 from marks import inserted
-from midfill.context import gather
+from midfill.context import CompletionContext, gather
 from midfill.filters import filtered
 from midfill.overlap import n_replaced
+from midfill.stopping import stop_reason
 from midfill.syntax import parse
 from midfill.text import Document
 
@@ -36,12 +37,17 @@ def cases_of(file: Path) -> Iterator[Case]:
         yield Case(title, said, shown)
 
 
-def shown_in(language: str, marked: str) -> str:
+def place_of(language: str, marked: str) -> tuple[str, str, CompletionContext]:
+    """What a model said, what stands behind it, and the context of the caret."""
     before, text, after = inserted(marked)
     after = after.removesuffix("\n") if not marked.endswith("┤\n") else "\n"
     document = Document.of(before + after, language)
-    context = gather(document, len(before), parse(document))
-    shown = filtered(text, context)
+    return text, after, gather(document, len(before), parse(document))
+
+
+def shown_in(language: str, marked: str) -> str:
+    text, after, context = place_of(language, marked)
+    before, shown = context.document.text[: context.offset], filtered(text, context)
     if not shown:
         return "nothing\n"
     n = n_replaced(shown, context)
@@ -58,3 +64,12 @@ def test_filtered(file: Path) -> None:
         parts = (f"=== {title}\n{said}--- {shown}" for title, said, shown in now)
         file.write_text("".join(parts), "utf-8")
     assert now == cases or "UPDATE" in os.environ, "run UPDATE=1 pytest and read the difference"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_stream_is_stopped_before_nothing_that_would_be_shown(file: Path) -> None:
+    for case in cases_of(file):
+        text, _, context = place_of(file.stem, case.said)
+        heard = (text[:n] for n in range(1, len(text)))
+        stopped = next((so_far for so_far in heard if stop_reason(so_far, context)), text)
+        assert filtered(stopped, context) == filtered(text, context), case.title

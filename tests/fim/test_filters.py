@@ -18,6 +18,7 @@ from midfill.filters import (
     drop_blank,
     filtered,
     keep_first_line,
+    set_closers_apart,
 )
 from midfill.indenting import fit_indentation
 from midfill.languages import languages
@@ -173,7 +174,7 @@ def left_alone(text: str) -> str:
 def test_a_filter_only_takes_away(
     before: str, text: str, after: str, extent: Extent, language: str
 ) -> None:
-    """But one sets the indentation, and one adds closers at the end."""
+    """But one sets the indentation, one adds closers at the end, and one sets those that stand there apart."""
     context = context_of(before, after, extent, language)
     for step in FILTERS:
         left = step(text, context)
@@ -183,6 +184,8 @@ def test_a_filter_only_takes_away(
             kept = text.rstrip()
             assert left.startswith(kept)
             assert not left[len(kept) :].strip(")]}")
+        elif step is set_closers_apart and left != text:
+            assert left == f"{text.rstrip()}\n{context.indent}"
         else:
             assert text.startswith(left)
 

@@ -30,6 +30,10 @@ EACH = [pytest.param(each, id=each.id) for each in languages()]
         pytest.param("archive.tar.rs", "rust", id="last ending counts"),
         pytest.param("notes.txt", "", id="unknown ending"),
         pytest.param("Makefile", "", id="unknown name"),
+        pytest.param("README.md", "", id="prose is in no index"),
+        pytest.param("a.kt", "kotlin", id="known by its text"),
+        pytest.param("a.yml", "yaml", id="yaml"),
+        pytest.param("App.vue", "vue", id="vue"),
         pytest.param("", "", id="nothing"),
     ],
 )
@@ -46,6 +50,7 @@ def test_language_of_a_path(path: str, expected: str) -> None:
         pytest.param("sh", "shellscript", id="neovim's sh"),
         pytest.param("cs", "csharp", id="neovim's cs"),
         pytest.param("jsonc", "json", id="json with comments"),
+        pytest.param("vue", "html", id="vue is markup"),
     ],
 )
 def test_several_identifiers_name_one_language(identifier: str, expected: str) -> None:
@@ -57,6 +62,17 @@ def test_several_identifiers_name_one_language(identifier: str, expected: str) -
 def test_an_unknown_language_has_no_grammar(identifier: str) -> None:
     assert language(identifier).style == "none"
     assert grammar(identifier) is None
+
+
+@pytest.mark.parametrize(
+    ("identifier", "mark"), [("kotlin", "//"), ("swift", "//"), ("yaml", "#"), ("sql", "--")]
+)
+def test_a_language_without_a_grammar_is_known_by_its_text(identifier: str, mark: str) -> None:
+    known = language(identifier)
+    assert known.id == identifier
+    assert known.line_comment == mark
+    assert grammar(identifier) is None
+    assert known not in languages()
 
 
 @pytest.mark.parametrize("each", EACH)

@@ -27,6 +27,8 @@ from midfill.nesting import nesting
         pytest.param("go", "if c == '(' {", "}", 0, id="rune"),
         pytest.param("c", "/* not closed ( ", "", 0, id="open-comment"),
         pytest.param("html", "<p>don't <a href=\"", '">', 0, id="html"),
+        pytest.param("html", "if (a < b && c <= d", ")", 0, id="comparison-in-a-script"),
+        pytest.param("html", "a.map((b) => b - c", ")", 0, id="arrow-in-a-script"),
         pytest.param("lua", "f(a) -- (\ng(", ")", 0, id="lua"),
         pytest.param("shellscript", 'echo "$(f ${a#b}', '"', 0, id="bash"),
         pytest.param("nolang", "f(", ")", 0, id="no-language"),

@@ -451,7 +451,7 @@ def test_opens_block_where_only_the_tree_knows(marked: str, with_tree: bool, wit
 )
 def test_opens_block_in_an_unknown_language(marked: str, expected: bool) -> None:
     text, offset = caret(marked)
-    assert opens_block_by_text(Document.of(text, "kotlin"), offset) is expected
+    assert opens_block_by_text(Document.of(text, "nolang"), offset) is expected
 
 
 def test_no_syntax_without_a_grammar_or_of_a_very_large_text() -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -17,6 +19,7 @@ from midfill.syntax import parse
 from midfill_server.answering import (
     LIST_LIMIT_S,
     LOAD_LIMIT_S,
+    LONG_LINES,
     MAX_FILTERED,
     SLACK_S,
     AskedBy,
@@ -504,3 +507,65 @@ async def test_what_was_typed_is_read_while_the_user_rests() -> None:
     typist.type("x")
     await typist.ghost()
     assert engine.usages[-1].tokens_evaluated <= 2
+
+
+@virtual
+async def test_code_from_elsewhere_is_chosen_once_for_a_request() -> None:
+    typist = Typist(FakeEngine("1\n"), AHEAD, "x = ║")
+    choose = mock.Mock(wraps=typist.session.gathering.choose)
+    typist.session.gathering.choose = choose  # type: ignore[method-assign]
+    assert await typist.ghost() == "1"
+    await asyncio.sleep(0.1)
+    assert ahead(typist.session.engine) == ["x = 1\n"]  # type: ignore[arg-type]
+    assert choose.call_count == 1
+
+
+async def test_what_comes_ahead_of_a_long_document_is_parsed_in_a_thread() -> None:
+    filler = "a = 1\n" * LONG_LINES
+    threads, is_asked = [], asyncio.Event()
+
+    def script(asked: Asked) -> str:
+        if asked.prefix.endswith("x = 1\n"):
+            is_asked.set()
+        return "1\n"
+
+    engine = FakeEngine(script)
+    typist = Typist(engine, AHEAD, f"{filler}x = ║", "python")
+
+    def parsed(*arguments: Any) -> Any:
+        threads.append(threading.current_thread())
+        return parse(*arguments)
+
+    with mock.patch("midfill.ahead.parse", parsed):
+        assert await typist.ghost() == "1"
+        await asyncio.wait_for(is_asked.wait(), 30)
+    assert ahead(engine) == [f"{filler}x = 1\n"]
+    (thread,) = threads
+    assert thread is not threading.main_thread()
+
+
+@pytest.mark.parametrize("how", ["typed", "closed", "stopped"])
+async def test_nothing_is_begun_ahead_of_what_is_gone(how: str) -> None:
+    filler = "a = 1\n" * LONG_LINES
+    engine = FakeEngine("1\n")
+    typist = Typist(engine, AHEAD, f"{filler}x = ║", "python")
+    begun, may_end = threading.Event(), threading.Event()
+
+    def parsed(*arguments: Any) -> Any:
+        begun.set()
+        may_end.wait(10)
+        return parse(*arguments)
+
+    with mock.patch("midfill.ahead.parse", parsed):
+        assert await typist.ghost() == "1"
+        await asyncio.to_thread(begun.wait, 10)
+        if how == "typed":
+            typist.type("2")
+        elif how == "closed":
+            typist.session.close(URI)
+        else:
+            typist.session.scheduler.stop()
+        may_end.set()
+        await asyncio.sleep(0.1)
+    assert ahead(engine) == []
+    await typist.session.end()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -9,8 +10,11 @@ import pytest
 from midfill.definitions import imports_of
 from midfill.index import Index
 from midfill.settings import Settings
+from midfill.snippets import Snippet
 from midfill.syntax import parse
 from midfill.text import Document
+from midfill.workspace import Workspace
+from midfill_server.asking import Answer
 from midfill_server.gathering import Gathering
 
 URI = "file:///a.py"
@@ -37,6 +41,28 @@ async def test_imports_are_found_once_for_each_line(gathering: Gathering) -> Non
             await gathering.settled()
             counts.append(found.call_count)
     assert counts == [1, 1, 1, 2, 2]
+    await gathering.end()
+
+
+@pytest.mark.parametrize(
+    ("answer", "n_asked"),
+    [
+        pytest.param(Answer(None, [], [], [Snippet("b.py", "x")]), 1, id="places"),
+        pytest.param(Answer(None, [], [Snippet("b.py", "x")], []), 1, id="candidates"),
+        pytest.param(Answer(None, [], [], []), 2, id="nothing-yet"),
+    ],
+)
+async def test_what_is_known_is_not_asked_again(
+    gathering: Gathering, tmp_path: Path, answer: Answer, n_asked: int
+) -> None:
+    (tmp_path / "b.py").write_text("x")
+    gathering.workspace = Workspace.of([tmp_path])
+    document = Document.of(TEXT, "python", uri=URI)
+    with mock.patch("midfill_server.gathering.ask", return_value=answer) as asked:
+        for _ in range(2):
+            gathering.look_up(URI, document, len(TEXT), None, Settings())
+            await gathering.settled()
+    assert asked.call_count == n_asked
     await gathering.end()
 
 

@@ -333,6 +333,48 @@ def test_the_shell_takes_the_projects_settings(folder: Path) -> None:
     assert done.stderr == "completion.engine is not a setting.\n"
 
 
+def test_prompt_takes_the_projects_settings(folder: Path) -> None:
+    (folder / "midfill.toml").write_text("[completion]\nlayout = 'psm'\nengine = 1")
+    done = midfill("prompt", "a.py:2:14", "--model", "fake:", "--json")
+    assert json.loads(done.stdout)["layout"] == "psm"
+    assert done.stderr == "completion.engine is not a setting.\n"
+
+
+@pytest.mark.parametrize("command", ["complete", "prompt"])
+@pytest.mark.parametrize(
+    ("name", "rules", "refused"),
+    [
+        pytest.param(".env", {}, True, id="secret-by-name"),
+        pytest.param("link.py", {}, True, id="link-to-a-secret"),
+        pytest.param("deep/b.py", {".midfillignore": "deep/\n"}, True, id="midfillignore"),
+        pytest.param(
+            "deep/b.py", {"midfill.toml": "[completion]\nignore = '*b.py'"}, True, id="project"
+        ),
+        pytest.param(
+            "deep/b.py",
+            {"midfill.toml": "", ".midfillignore": "deep/", "deep/.midfillignore": "!*"},
+            True,
+            id="the-projects-root-counts",
+        ),
+        pytest.param("deep/b.py", {".gitignore": "deep/"}, False, id="git-may-ignore-it"),
+        pytest.param("deep/b.py", {}, False, id="any-other"),
+    ],
+)
+def test_no_byte_of_a_secret_is_sent_by_the_shell(
+    folder: Path, command: str, name: str, rules: dict[str, str], refused: bool
+) -> None:
+    (folder / "deep").mkdir()
+    for path in (".env", "deep/b.py"):
+        (folder / path).write_text(SOURCE)
+    (folder / "link.py").symlink_to(folder / ".env")
+    for path, text in rules.items():
+        (folder / path).write_text(text)
+    done = midfill(command, f"{name}:2:14", "--model", "fake:", "--json")
+    assert done.returncode == (1 if refused else 0)
+    assert ("it is secret by its name, or ignored" in done.stderr) is refused
+    assert bool(done.stdout) is not refused
+
+
 def test_index_says_what_it_has_read_and_forgets(folder: Path) -> None:
     assert midfill("index").stdout.startswith("1 files were read, 1 are known. ")
     (path,) = (folder / "state" / "index").glob("*.sqlite")

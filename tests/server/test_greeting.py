@@ -21,10 +21,10 @@ FILES = ("didCreate", "willCreate", "didRename", "willRename", "didDelete", "wil
 EVERYTHING: dict[str, Any] = {
     "general": {"positionEncodings": ["utf-8", "utf-16", "utf-32"]},
     "notebookDocument": {"synchronization": {"dynamicRegistration": True}},
-    "textDocument": {"inlineCompletion": {}},
     "workspace": {"fileOperations": dict.fromkeys(FILES, True)},
 }
-"""All that what is announced depends on."""
+"""All that what is announced depends on, but ghost text, for which there is less."""
+GHOST = {"textDocument": {"inlineCompletion": {"dynamicRegistration": True}}}
 
 
 async def said_by_pygls(client: Any) -> Any:
@@ -67,12 +67,14 @@ async def test_the_file_is_made_from_what_the_features_say() -> None:
 CLIENTS: dict[str, Any] = {
     "everything": EVERYTHING,
     "minimal": {},
-    "vscode": {**EVERYTHING, "general": {"positionEncodings": ["utf-16"]}},
+    "vscode": {**EVERYTHING, **GHOST, "general": {"positionEncodings": ["utf-16"]}},
     "neovim-0.12": {
+        "textDocument": {"completion": {}, "inlineCompletion": {"dynamicRegistration": False}},
         "general": {"positionEncodings": ["utf-8", "utf-16", "utf-32"]},
         "workspace": {"didChangeWatchedFiles": {"dynamicRegistration": False}},
     },
     "neovim-0.10": {"general": {"positionEncodings": ["utf-16"]}, "workspace": {}},
+    "no-ghost-text": {"textDocument": {"inlineCompletion": None, "completion": {}}},
     "emacs": {
         "general": {"positionEncodings": ["utf-32", "utf-8", "utf-16"]},
         "experimental": {},
@@ -91,6 +93,14 @@ async def test_the_greeting_is_what_the_server_says(client: Any) -> None:
     for name in ("willSave", "willSaveWaitUntil"):
         assert not said["capabilities"]["textDocumentSync"].pop(name, False)
     assert initialize_result(client) == said
+
+
+@pytest.mark.parametrize("client", CLIENTS.values(), ids=CLIENTS)
+def test_entries_of_a_list_are_for_clients_without_ghost_text(client: Any) -> None:
+    draws = bool((client.get("textDocument") or {}).get("inlineCompletion"))
+    capabilities = initialize_result(client)["capabilities"]
+    assert ("completionProvider" in capabilities) is not draws
+    assert "inlineCompletionProvider" in capabilities
 
 
 @pytest.mark.parametrize(

@@ -323,3 +323,37 @@ async def test_where_it_cannot_be_written_it_is_tried_again(
             assert time.monotonic() < until_s
             await asyncio.sleep(0.1)
         assert indexing.trouble == ""
+
+
+def test_it_is_loaded_in_a_thread_which_nobody_waits_for() -> None:
+    code = """
+import asyncio, sys, threading
+from midfill.engines.fake import FakeEngine
+from midfill_server.server import create_server
+from midfill_server.session import Session
+
+class Watch:
+    def find_spec(self, name, *arguments):
+        if name == "midfill_server.indexing":
+            print(threading.current_thread() is threading.main_thread())
+
+async def main():
+    server = create_server(Session(lambda settings, role: FakeEngine()))
+    sys.meta_path.insert(0, Watch())
+    server.protocol.set_writer(sys.stderr.buffer)
+    for body in (
+        b'{"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"capabilities": {}}}',
+        b'{"jsonrpc": "2.0", "method": "initialized", "params": {}}',
+    ):
+        server.protocol.receive(body)
+        await asyncio.sleep(0)
+    while not server.session.started:
+        await asyncio.sleep(0.01)
+    await server.session.end()
+
+asyncio.run(main())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "False\n", done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,11 @@ from typing import Any
 import pytest
 
 from lsp_client import LspClient
+from midfill.engines.fake import FakeEngine
+from midfill.notebook import Notebook
+from midfill.text import Document
+from typist import URI, Typist, real
+from virtual_time import virtual
 
 NOTEBOOK = "file:///work/space/study.ipynb"
 Cell = tuple[str, str]
@@ -98,6 +104,34 @@ def test_edits_of_cells_reach_the_model(opened: LspClient) -> None:
     document = {"uri": cell_uri("first"), "version": 2}
     change_notebook(opened, {"textContent": [{"document": document, "changes": [edit]}]})
     assert opened.ghost(0, 13, cell_uri("second")) == "(2, 1)"
+
+
+def test_what_runs_for_a_cell_is_stopped_by_its_edits(tmp_path: Path) -> None:
+    model = "fake:text=alpha&piece_delay_s=3600"
+    with LspClient("--model", model, state_dir=tmp_path / "state") as client:
+        client.initialize(options={"completion": {"timeLimitMs": 3_600_000}})
+        open_notebook(client, first=("python", "a = 1"), second=("python", "b = "))
+        asked = client.ask(0, 4, cell_uri("second"))
+        place = {"line": 0, "character": 4}
+        edit = {"range": {"start": place, "end": place}, "text": "x"}
+        document = {"uri": cell_uri("second"), "version": 2}
+        change_notebook(client, {"textContent": [{"document": document, "changes": [edit]}]})
+        assert client.answer(asked)["result"]["items"] == []
+
+
+@virtual
+async def test_what_runs_for_a_cell_is_kept_while_it_is_typed() -> None:
+    engine = FakeEngine("alpha", piece_chars=1, piece_delay_s=0.1)
+    typist = Typist(engine, marked="b = ║", language="python")
+    first = Document.of("a = 1", "python", uri="file:///first")
+    typist.session.open_notebook(Notebook("file:///a.ipynb", (first.uri, URI)), [first])
+    older = typist.ask()
+    await asyncio.sleep(0.25)
+    typist.type("al")
+    await asyncio.sleep(0.01)
+    assert await typist.ghost() == "pha"
+    assert await older == ()
+    assert real(engine) == ["a = 1\n\nb = "]
 
 
 def test_cells_come_and_go(opened: LspClient) -> None:

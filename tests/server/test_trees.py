@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from unittest import mock
 
 import pytest
+from lsprotocol import types as lsp
 
 from midfill import syntax
+from midfill.engines.fake import FakeEngine
+from midfill.languages import grammar
+from midfill.syntax import parse
 from midfill.text import Document, Edit, Position
 from midfill_server import trees
-from midfill_server.trees import MAX_STEPS_AT_ONCE, Trees
+from midfill_server.server import create_server
+from midfill_server.session import Session
+from midfill_server.trees import MAX_STEPS_AT_ONCE, Trees, parsed_at_once
 
 SHORT = Document.of("def f(a):\n    return a\n" * 20, "python", uri="a")
 LONG = Document.of(
@@ -68,6 +75,33 @@ async def test_who_cannot_do_without_a_tree_waits_for_it() -> None:
     assert await known.made(SHORT) is known.at_hand(SHORT)
 
 
+@pytest.mark.parametrize("how", ["document", "notebook"])
+async def test_the_grammar_of_what_is_opened_is_compiled_before_a_key(how: str) -> None:
+    session = Session(lambda settings, role: FakeEngine())
+    server = create_server(session)
+    item = lsp.TextDocumentItem("file:///a.cs", "csharp", 1, "class A {}")
+    grammar.cache_clear()
+    if how == "document":
+        server.protocol.lsp_text_document__did_open(lsp.DidOpenTextDocumentParams(item))
+    else:
+        notebook = lsp.NotebookDocument("file:///n", "x", 1, [])
+        params = lsp.DidOpenNotebookDocumentParams(notebook, [item])
+        server.protocol.lsp_notebook_document__did_open(params)
+    await session.trees.settled()
+    known = grammar("csharp")
+    assert known is not None
+    assert {"imports", "places", "structure"} <= known.__dict__.keys()
+    await session.end()
+
+
+async def test_a_grammar_that_is_damaged_is_told_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("midfill_server.trees.grammar", mock.Mock(side_effect=ImportError))
+    known = Trees()
+    for identifier in ("python", "nolang", ""):
+        known.prepare(identifier)
+    await known.settled()
+
+
 async def test_a_document_without_a_grammar_is_not_waited_for() -> None:
     assert await Trees().made(Document.of("x", "plaintext", uri="a")) is None
 
@@ -92,6 +126,17 @@ async def test_an_edit_that_changes_all_below_is_parsed_later() -> None:
     assert known.of(typed) is None
     await known.settled()
     assert known.of(typed) is not None
+
+
+async def test_of_a_document_that_is_only_assumed_no_more_than_that_is_parsed() -> None:
+    before = parse(LONG)
+    assert before is not None
+    typed = LONG.edited([Edit(Position(6000, 14), Position(6000, 14), "c")], 2)
+    assert parsed_at_once(typed, before) is not None
+    assert (
+        parsed_at_once(LONG.edited([Edit(Position(0, 0), Position(0, 0), "x = (")], 2), before)
+        is None
+    )
 
 
 async def test_what_was_edited_while_it_was_parsed_is_parsed_from_there() -> None:

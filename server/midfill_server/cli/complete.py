@@ -17,7 +17,7 @@ from midfill.formats import Layout, limits_of
 from midfill.settings import EngineSettings, Settings
 from midfill.syntax import parse
 from midfill_server.cli.engines import MODEL, URLS
-from midfill_server.cli.place import Place, read_place
+from midfill_server.cli.place import Place, check_wanted, read_place
 from midfill_server.project import settings_at
 
 LINGER_S = 120.0
@@ -59,6 +59,7 @@ def command(
         settings, problems = settings_at(where.path, settings)
         for problem in problems:
             click.echo(problem, err=True)
+    check_wanted(where, settings)
     # Who asks wants to see what there is, sure or not.
     completion = replace(settings.completion, eagerness=1.0)
     if layout:

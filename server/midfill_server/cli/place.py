@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from midfill.errors import DocumentError
+from midfill.ignored import OWN
 from midfill.languages import language_of
+from midfill.settings import Settings
 from midfill.text import Document
+from midfill.workspace import LeftOut, Workspace
+from midfill_server.project import PROJECT_FILE
 
 _LINES = re.compile(r"(?P<path>.+?)(?::(?P<first>\d+)(?:-(?P<last>\d+))?)?")
 _PLACE = re.compile(r"(?P<path>.+?)(?::(?P<line>\d+)(?::(?P<column>\d+))?)?")
@@ -83,6 +88,35 @@ def read_place(argument: str, language: str | None) -> Place:
     document = Document.of(text, language or language_of(path), uri=uri)
     offset = _offset(document, path, match["line"], match["column"])
     return Place(document, offset, None if path == "-" else Path(path))
+
+
+def check_wanted(place: Place, settings: Settings) -> None:
+    """Refuse a place in a file in which an editor that has its project open would complete nothing.
+
+    Raises:
+        DocumentError: it is secret by its name, or `.midfillignore` or the settings leave it out.
+    """
+    if place.path is None:
+        return
+    around = place.path.absolute().parents
+    root = next(
+        (
+            at
+            for marks in _ROOT_MARKS
+            for at in around
+            if any(map(os.path.lexists, map(at.joinpath, marks)))
+        ),
+        around[0],
+    )
+    workspace = Workspace.of([root], left_out=LeftOut(settings.completion.ignore))
+    if not workspace.may_complete(place.path):
+        raise DocumentError(
+            f"Nothing is completed in {place.path}: it is secret by its name, or ignored."
+        )
+
+
+_ROOT_MARKS = ((PROJECT_FILE, ".git"), OWN)
+"""What the root of a project holds, the surest first."""
 
 
 def _read(path: Path) -> str:

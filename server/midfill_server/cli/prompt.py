@@ -18,7 +18,8 @@ from midfill.hidden import shown
 from midfill.settings import EngineSettings, Settings
 from midfill_server.cli.complete import LINGER_S
 from midfill_server.cli.engines import MODEL, URLS
-from midfill_server.cli.place import Place, read_place
+from midfill_server.cli.place import Place, check_wanted, read_place
+from midfill_server.project import settings_at
 from midfill_server.prompt_report import prompt_report
 from midfill_server.session import Session
 
@@ -51,6 +52,8 @@ def command(
 ) -> None:
     """Print what would be sent to the model at a place. Nothing is generated.
 
+    The settings are those of the project that FILE is in.
+
     LINE and COL count from 1, as compilers print them; without them the caret is at the end. FILE may be
     "-" for standard input. The model is needed for its tokenizer.
     """
@@ -58,6 +61,11 @@ def command(
         raise click.NoSuchOption(place)
     where = read_place(place, language)
     settings = Settings(EngineSettings(model=model, urls=urls, host_linger_s=LINGER_S))
+    if where.path is not None:
+        settings, problems = settings_at(where.path, settings)
+        for problem in problems:
+            click.echo(problem, err=True)
+    check_wanted(where, settings)
     if layout:
         settings = replace(settings, completion=replace(settings.completion, layout=layout))
     found = asyncio.run(report_at(where, settings, folders))
