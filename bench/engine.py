@@ -151,6 +151,9 @@ def main() -> None:
         "--measure", nargs="+", choices=("speed", "cancels", "edits", "load"), default=["speed"]
     )
     parser.add_argument("--edits", type=int, default=30)
+    parser.add_argument(
+        "--edits-share", type=int, nargs=2, metavar=("FROM", "TO"), help="of them, not all at once"
+    )
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=20, help="of load")
     wanted = parser.parse_args()
@@ -165,7 +168,9 @@ def main() -> None:
     if "cancels" in wanted.measure:
         measured["cancels"] = asyncio.run(cancels(path, settings, 10 * wanted.rounds))
     if "edits" in wanted.measure:
-        measured["edits"] = asyncio.run(edits(path, settings, wanted.edits))
+        measured["edits"] = asyncio.run(
+            edits(path, settings, wanted.edits, slice(*(wanted.edits_share or (None,))))
+        )
     if "load" in wanted.measure:
         measured["load"] = asyncio.run(host_load(path, settings, wanted.clients, wanted.seconds))
     print(json.dumps({"load_average": load_average, **measured}, indent=2))

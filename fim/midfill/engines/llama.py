@@ -30,7 +30,7 @@ from midfill.engines.llama_cache import PromptCache
 from midfill.engines.llama_copy_sampling import prepare
 from midfill.engines.llama_drafting import BatchCosts
 from midfill.engines.llama_generation import generation
-from midfill.engines.llama_job import HOP_S, AbortFlag, Arrivals, Job
+from midfill.engines.llama_job import FAST_STEP_S, AbortFlag, Arrivals, Job
 from midfill.engines.llama_load import Loaded, load
 from midfill.engines.llama_tuning import Tuning
 from midfill.engines.precedence import Precedence
@@ -316,8 +316,9 @@ class LlamaEngine:
         try:
             for piece in turn.steps:
                 if piece is not None:
-                    more_soon = whole and job.step_s < HOP_S and not piece.usage.stop_reason
-                    job.deliver(piece, more_soon)
+                    more_soon = whole and job.step_s < FAST_STEP_S
+                    is_awaited = "\n" in piece.text or piece.usage.stop_reason
+                    job.deliver(piece, more_soon and not is_awaited)
                     turn.usage = piece.usage
                 if not whole:
                     return True

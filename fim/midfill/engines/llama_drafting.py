@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 SIZES = (1, 2, 4, 8, 16)
@@ -36,6 +36,8 @@ _LEARNING = 0.3
 """How much of the opinion is the last guess."""
 _WORTHWHILE = 1.05
 """Gain below which nothing is guessed: the times are not known to a few per cent."""
+_MOVED = 0.02
+"""Share by which a time must have changed for anything to be reckoned anew."""
 _TIMES_KEPT = 9
 _REMEMBERED = 256
 """Evaluations after which a size that was not tried among them is as if it never was: one busy moment must not rule
@@ -53,6 +55,10 @@ class BatchCosts:
         self._n_noted = 0
         self._tried = {1}
         """Sizes since the last look."""
+        self._relative: dict[int, float] = {}
+        """Of `SIZES`, while it holds; it is asked for with each token."""
+        self._reckoned_ms: dict[int, float] = {}
+        """The times that those are of."""
 
     def note(self, n_tokens: int, ms: float) -> None:
         """A batch was evaluated."""
@@ -62,13 +68,24 @@ class BatchCosts:
         times.append(ms)
         # `statistics.median` takes three times as long, and this is asked with each token.
         ordered, middle = sorted(times), len(times) // 2
-        self._median_ms[n_tokens] = (ordered[middle] + ordered[~middle]) / 2
+        median_ms = self._median_ms[n_tokens] = (ordered[middle] + ordered[~middle]) / 2
+        reckoned_ms = self._reckoned_ms.get(n_tokens, 0.0)
+        if abs(median_ms - reckoned_ms) > _MOVED * reckoned_ms:
+            self._relative = {}
         self._tried.add(n_tokens)
         self._n_noted += 1
         if self._n_noted % _REMEMBERED == 0:
             for untried in self._ms.keys() - self._tried:
                 del self._ms[untried], self._median_ms[untried]
             self._tried = {1}
+            self._relative = {}
+
+    def of_sizes(self) -> Mapping[int, float]:
+        """`relative` for each of `SIZES`, from times that have hardly moved since."""
+        if not self._relative:
+            self._reckoned_ms = dict(self._median_ms)
+            self._relative = {size: self.relative(size) for size in SIZES}
+        return self._relative
 
     def relative(self, n_tokens: int) -> float:
         """The cost of a batch, that of a single token being 1."""
@@ -159,19 +176,23 @@ class Drafter:
         kind = self._find()
         if self._next is None:
             return []
-        expected, _ = self._expected(self._next, min(n_most, SIZES[-1] - 1), self._n_tokens)
         rate = self._rates[kind]
-        sizes = [size for size in SIZES if size - 1 <= len(expected)]
-        best = max(sizes, key=lambda size: self._gain(size, rate), default=1)
-        if best == 1 or self._gain(best, rate) < _WORTHWHILE:
+        # With each token: what it costs to guess is looked up once, and the text only where guessing pays.
+        gains = {
+            size: _tokens_won(size, rate) / cost
+            for size, cost in self._costs.of_sizes().items()
+            if size <= n_most + 1
+        }
+        size = _best(gains)
+        if size == 1:
             return []
-        self._guess = _Guess(kind, best - 1)
-        return expected[: best - 1]
-
-    def _gain(self, size: int, rate: float) -> float:
-        """Tokens won per cost of one, when each guess is right with the probability `rate`."""
-        rate = min(rate, 0.99)
-        return (1 - rate**size) / (1 - rate) / self._costs.relative(size)
+        expected, _ = self._expected(self._next, size - 1, self._n_tokens)
+        if len(expected) < size - 1:  # The text ends before.
+            size = _best({n: gain for n, gain in gains.items() if n <= len(expected) + 1})
+            if size == 1:
+                return []
+        self._guess = _Guess(kind, size - 1)
+        return expected[: size - 1]
 
     def _find(self) -> int:
         """Choose the place to repeat; tells why that one, as in `_rates`."""
@@ -250,6 +271,18 @@ class Drafter:
 
     def _tokens(self, start: int, n_tokens: int) -> list[int]:
         return array("i", bytes(self._data[start * _WIDTH : (start + n_tokens) * _WIDTH])).tolist()
+
+
+def _tokens_won(size: int, rate: float) -> float:
+    """By a batch of so many, when each guess is right with the probability `rate`."""
+    rate = min(rate, 0.99)
+    return (1 - rate**size) / (1 - rate)
+
+
+def _best(gains: Mapping[int, float]) -> int:
+    """The batch that wins most; of one token where none is worthwhile."""
+    best = max(gains, key=lambda size: gains[size], default=1)
+    return best if gains.get(best, 0) >= _WORTHWHILE else 1
 
 
 _WIDTH = array("i").itemsize

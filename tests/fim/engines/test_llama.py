@@ -7,6 +7,7 @@ matters, a chain model says an exact script, or the embedded model speaks.
 from __future__ import annotations
 
 import asyncio
+import math
 import subprocess
 import sys
 import threading
@@ -21,7 +22,8 @@ from gguf_models import Shape, chain_model, tiny_model, tiny_vocabulary
 from midfill.engine import Engine, Piece, Sampling, Usage
 from midfill.engines.llama import JobRecord, LlamaEngine
 from midfill.engines.llama_context import Decoded, LlamaContext
-from midfill.errors import EngineError, EngineGone, EngineRefused, ModelError
+from midfill.engines.llama_job import Arrivals
+from midfill.errors import EngineError, EngineGone, EngineRefused, MidfillError, ModelError
 from midfill.formats import format_of
 from midfill.settings import EngineSettings
 from midfill_models import embedded_model
@@ -291,6 +293,27 @@ async def test_a_stop_id_ends_like_the_models_own_end(tmp_path: Path) -> None:
     await engine.close()
     assert (_text(pieces), pieces[-1].usage.stop_reason) == ("b", "eot")
     assert pieces[-1].usage.tokens_generated == 1
+
+
+async def test_what_comes_fast_waits_for_the_end_of_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("midfill.engines.llama.FAST_STEP_S", math.inf)
+    monkeypatch.setattr("midfill.engines.llama_job.HOP_S", math.inf)
+    hops: list[str] = []
+    arriving = Arrivals.next
+
+    async def next_(arrivals: Arrivals) -> list[Piece | MidfillError]:
+        pieces = await arriving(arrivals)
+        hops.append("".join(one.text for one in pieces if isinstance(one, Piece)))
+        return pieces
+
+    monkeypatch.setattr(Arrivals, "next", next_)
+    path = chain_model(tmp_path / "lines.gguf", "a", "b", "c", "<0x0A>", "d", "e", "f")
+    engine = LlamaEngine(path, EngineSettings(n_threads=1, tune=False))
+    assert _text(await _generate(engine, [_token("a")], Sampling(32))) == "bc\ndef"
+    await engine.close()
+    assert hops == ["b", "c\n", "def"]
 
 
 async def test_tokens_do_not_wait_for_a_generation(talker: LlamaEngine) -> None:

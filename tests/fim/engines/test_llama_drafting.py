@@ -107,6 +107,26 @@ def test_one_slow_moment_does_not_count() -> None:
     assert costs.relative(4) == pytest.approx(1.2)
 
 
+def test_costs_are_reckoned_anew_only_when_a_time_has_moved() -> None:
+    costs = _costs(STEPS)
+    known = costs.of_sizes()
+    assert known == {size: costs.relative(size) for size in SIZES}
+    for _ in range(9):
+        costs.note(1, STEPS[1] * 1.01)
+    assert costs.of_sizes() is known
+    for _ in range(9):
+        costs.note(1, STEPS[1] * 1.03)
+    assert costs.of_sizes() == {size: costs.relative(size) for size in SIZES} != known
+
+
+def test_a_size_whose_cost_is_forgotten_is_reckoned_anew() -> None:
+    costs = _costs({1: 10.0, 4: 900.0})
+    assert costs.of_sizes()[4] == 90
+    for _ in range(600):
+        costs.note(1, 10.0)
+    assert costs.of_sizes()[4] == pytest.approx(1.15)
+
+
 def test_a_size_that_is_not_tried_any_more_is_forgotten() -> None:
     costs = _costs({1: 10.0, 4: 900.0})
     for _ in range(600):
