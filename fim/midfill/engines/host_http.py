@@ -64,29 +64,66 @@ class Watched(Response):
 def streamed(events: AsyncGenerator[Json, None], *, ends: bytes = b"") -> Response:
     """Server-sent events, each as soon as it is there, and `ends` after them.
 
-    An error before the first of them becomes the response's status, one after it an event.
+    Those that are there at the same time are sent at once, so that they wake the reader once. An error before the
+    first of them becomes the response's status, one after it an event.
     """
 
     async def stream(scope: Scope, receive: Receive, send: Send) -> None:
         started = False
-        async with contextlib.aclosing(events):
+        async with contextlib.aclosing(_Parts(send)) as parts:
             try:
-                async for event in events:
-                    if not started:
-                        await start(send, "text/event-stream")
-                        started = True
-                    await _event(send, event)
+                async with contextlib.aclosing(events):
+                    async for event in events:
+                        if not started:
+                            await start(send, "text/event-stream")
+                            started = True
+                        parts.write(_data(json.dumps(event).encode()))
             except MidfillError as error:
                 if not started:
                     raise
-                await _event(send, dialect.write_error(_status(error), str(error)))
-        if not started:
-            await start(send, "text/event-stream")
-        if ends:
-            await part(send, b"data: " + ends + b"\n\n")
+                refusal = dialect.write_error(_status(error), str(error))
+                parts.write(_data(json.dumps(refusal).encode()))
+            if not started:
+                await start(send, "text/event-stream")
+            if ends:
+                parts.write(_data(ends))
+            await parts.flush()
         await end(send)
 
     return Watched(stream)
+
+
+class _Parts:
+    """Parts of a response: what is written in one turn of the event loop is one."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._waiting = bytearray()
+        self._sending: asyncio.Task[None] | None = None
+
+    def write(self, data: bytes) -> None:
+        """Send it, in the loop's next turn. Raises what sending the one before raised."""
+        self._waiting += data
+        if self._sending is None or self._sending.done():
+            if self._sending is not None:
+                self._sending.result()
+            self._sending = asyncio.create_task(self._send_all())
+
+    async def flush(self) -> None:
+        """Wait until all is sent."""
+        if self._sending is not None:
+            await self._sending
+
+    async def aclose(self) -> None:
+        """Send nothing more."""
+        if self._sending is not None:
+            self._sending.cancel()
+            await asyncio.wait([self._sending])
+
+    async def _send_all(self) -> None:
+        while self._waiting:
+            data, self._waiting = bytes(self._waiting), bytearray()
+            await part(self._send, data)
 
 
 def whole(make: Callable[[], Awaitable[Json]]) -> Response:
@@ -168,8 +205,8 @@ def _status(error: MidfillError) -> int:
     return 400 if isinstance(error, (EngineRefused, RoleError)) else 500
 
 
-async def _event(send: Send, event: Json) -> None:
-    await part(send, b"data: " + json.dumps(event).encode() + b"\n\n")
+def _data(text: bytes) -> bytes:
+    return b"data: " + text + b"\n\n"
 
 
 async def _disconnected(receive: Receive) -> None:
