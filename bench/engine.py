@@ -1,7 +1,7 @@
 """`python -m bench.engine MODEL.gguf [--llama-bench PROGRAM]`: what the engine makes of this machine, as JSON.
 
-`--measure` names what: `speed`, `cancels`, `edits`, `load`, or several of them; the last three are explained in
-`bench.engine_measures`.
+`--measure` names what: `speed`, `beside`, `cancels`, `edits`, `load`, or several of them; the last three are explained
+in `bench.engine_measures`, `beside` in `bench.engine_beside`.
 
 Prefill and decode in tokens per second, and what the engine's thread adds to each generated token outside
 llama.cpp's evaluation: drawing it, its text, its delivery. Each is the median of the rounds. Compare ratios
@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bench.engine_beside import beside
 from bench.engine_measures import cancels, edits, host_load
 from bench.gpu_measures import Sizes, llama_bench
 
@@ -148,7 +149,10 @@ def main() -> None:
     parser.add_argument("--llama-bench", type=Path, help="llama.cpp's program, to compare with")
     parser.add_argument("--gpu-layers", type=int, default=EngineSettings.n_gpu_layers)
     parser.add_argument(
-        "--measure", nargs="+", choices=("speed", "cancels", "edits", "load"), default=["speed"]
+        "--measure",
+        nargs="+",
+        choices=("speed", "beside", "cancels", "edits", "load"),
+        default=["speed"],
     )
     parser.add_argument("--edits", type=int, default=30)
     parser.add_argument(
@@ -165,6 +169,8 @@ def main() -> None:
         measured["speed"] = compared(path, settings, text, wanted.rounds, wanted.llama_bench)
     elif "speed" in wanted.measure:
         measured["speed"] = asyncio.run(measure(path, settings, text, wanted.rounds))
+    if "beside" in wanted.measure:
+        measured["beside"] = asyncio.run(beside(path, settings, text, wanted.rounds))
     if "cancels" in wanted.measure:
         measured["cancels"] = asyncio.run(cancels(path, settings, 10 * wanted.rounds))
     if "edits" in wanted.measure:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from bench.engine_beside import beside
 from bench.engine_measures import cancels, edits, host_load, renames
 from bench.shapes import Shape, codellama_vocabulary, shaped_model
 
@@ -38,6 +39,16 @@ async def test_edits_are_mostly_guessed(model: Path) -> None:
     assert found["edits"] == 2
     assert found["tokens_accepted"] > found["tokens_said"] / 2
     assert found["gain_least"] <= found["gain"]
+
+
+async def test_the_engine_is_timed_beside_bare_calls(model: Path) -> None:
+    found = await beside(model, SETTINGS, "def f(x):\n    return x\n" * 50, 2)
+    assert found["prompt_tokens"] == 512
+    for name in ("engine", "flash", "plain"):
+        assert all(time > 0 for times in found[name].values() for time in times)
+    for name in ("flash", "plain"):
+        ratio = found[name]["token_us"][0] / found["engine"]["token_us"][0]
+        assert found[f"of_{name}"]["token_us"][0] == pytest.approx(ratio, abs=0.001)
 
 
 async def test_cancels_are_timed_in_both_phases(model: Path) -> None:
