@@ -18,8 +18,8 @@ from midfill.settings import EngineSettings
 MIB, GIB = 2**20, 2**30
 
 N_BATCH_CPU = 64
-"""Tokens per call on a CPU: reading is as fast as with 512, but for 0.5 % in a model of billions and 2 % in a small one, and the end of a call is
-never far (measured)."""
+"""Tokens per call on a CPU: reading is as fast as with 512, but for 0.5 % in a model of billions and 2 % in a small
+one, and the end of a call is never far (measured)."""
 N_BATCH_GPU = 256
 """Tokens per call where a GPU computes: the abort flag is read by the CPU backend only, so the engine looks
 between calls."""
