@@ -246,7 +246,8 @@ def test_stats_of_a_host_in_the_foreground(folder: Path, monkeypatch: pytest.Mon
     assert told["slots"][0]["n_prompt_tokens"] == 14
     assert set(told["ms"]) == {"wait", "prefill", "decode"}
     assert table.returncode == 0
-    assert "tokens reused" in table.stdout
+    for kind in ("reused", "evaluated", "healed", "drafted", "accepted", "generated"):
+        assert f"tokens {kind}" in table.stdout
     assert midfill("stats").stdout == "No host is running.\n"
 
 

@@ -118,9 +118,7 @@ def _told(host: HostReport) -> dict[str, object]:
         "clients": facts["clients"],
         "requests": sum(facts["requests"].values()),
         "  stopped by the reader": facts["requests"].get("cancelled", 0),
-        "tokens reused": f"{tokens['reused']:,}",
-        "tokens evaluated": f"{tokens['evaluated']:,}",
-        "tokens generated": f"{tokens['generated']:,}",
+        **{f"tokens {kind}": f"{tokens[kind]:,}" for kind in TOKENS},
         "drafts accepted": "-" if acceptance is None else f"{acceptance:.0%}",
         **{
             f"{phase} ms, p50 / p95": " / ".join(f"{ms:.1f}" for ms in facts["ms"][phase].values())
