@@ -50,13 +50,15 @@ class Typist:
             document.position(start, "utf-16"), document.position(self.caret, "utf-16"), text
         )
         self.session.edit(self.uri, [edit], document.version + 1)
-        take_edit(self.session, self.uri)
+        take_edit(self.session, self.uri, edit)
         self.caret = start + len(text)
 
     def ask(self, asked_by: AskedBy = "typing") -> asyncio.Task[tuple[Found, ...]]:
         """Ask at the caret without waiting. The handler looks at the document before it first waits."""
         snapshot = self.session.snapshot(self.uri)
         assert snapshot is not None
+        if asked_by != "hand":
+            self.session.foresight.asked(snapshot.document, self.caret)
         return asyncio.ensure_future(answer(self.session, snapshot, self.caret, asked_by))
 
     async def ghost(self, asked_by: AskedBy = "typing") -> str:

@@ -121,8 +121,9 @@ class CompletionSettings:
     time_limit_ms: Annotated[int, Within(50, 3_600_000), PROJECT] = 5000
     """Time after which what is there is shown, or nothing."""
     ahead: Annotated[bool, PROJECT] = True
-    """Whether the model works while nobody waits: on what comes after the completion that is shown, once for each,
-    and on reading a file that was opened or left for a moment. A request never waits for it."""
+    """Whether the model works while nobody waits: after a key on what the editor is about to ask for, on what comes
+    after the completion that is shown, once for each, and on reading a file that was opened or left for a moment. A
+    request never waits for it."""
     eagerness: Annotated[float, Within(0, 1), PROJECT] = 0.8
     """From quiet to eager, 0 to 1: shown unasked is what is estimated to be right up to its line's end with a
     probability of at least 1 − eagerness. 1 shows all, also where the caret leaves no room for a text. If what is shown

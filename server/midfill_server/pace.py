@@ -48,6 +48,9 @@ class Pace:
         known_ms = self._response_ms or response_ms
         self._response_ms = known_ms + _SMOOTHING * (response_ms - known_ms)
 
-    def rest_ms(self, floor_ms: float) -> float:
-        """How long to rest now."""
-        return rest_ms(self._gaps_ms, self._response_ms, floor_ms)
+    def rest_ms(self, floor_ms: float, now_s: float) -> float:
+        """How long to rest from now on: the rest begins with the key, and editors rest for a part of it."""
+        if self._last_key_s is None:
+            return 0.0
+        whole_ms = rest_ms(self._gaps_ms, self._response_ms, floor_ms)
+        return max(0.0, whole_ms - (now_s - self._last_key_s) * 1000)

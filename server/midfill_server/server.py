@@ -22,6 +22,7 @@ from pygls.protocol.language_server import lsp_method
 
 from midfill.engines.crashes import watch_loop
 from midfill.hidden import plain
+from midfill.text import Edit
 from midfill.version import __version__
 from midfill_server.answering import read_when_idle, take_edit
 from midfill_server.convert import (
@@ -136,9 +137,10 @@ class DocumentProtocol(StrictProtocol):
     def lsp_text_document__did_change(self, params: lsp.DidChangeTextDocumentParams) -> None:
         """Apply edits."""
         document = params.text_document
-        changes = from_lsp_changes(params.content_changes)
+        changes = list(from_lsp_changes(params.content_changes))
         self._server.session.edit(document.uri, changes, document.version)
-        take_edit(self._server.session, document.uri)
+        edit = changes[0] if len(changes) == 1 and isinstance(changes[0], Edit) else None
+        take_edit(self._server.session, document.uri, edit)
 
     @lsp_method(lsp.NOTEBOOK_DOCUMENT_DID_OPEN)
     def lsp_notebook_document__did_open(self, params: lsp.DidOpenNotebookDocumentParams) -> None:

@@ -24,6 +24,7 @@ from midfill.syntax import Syntax
 from midfill.text import Document, Edit, Encoding
 from midfill.workspace import Workspace
 from midfill_server.folders import Folders
+from midfill_server.foresight import Foresight
 from midfill_server.gathering import Caret, Gathering
 from midfill_server.habits import Habits
 from midfill_server.heap import Heap
@@ -95,6 +96,7 @@ class Session:
     scheduler: Scheduler = field(default_factory=Scheduler)
     cache: CompletionCache = field(default_factory=CompletionCache)
     pace: Pace = field(default_factory=Pace)
+    foresight: Foresight = field(default_factory=Foresight)
     heap: Heap = field(default_factory=Heap)
     carets: dict[str, int] = field(default_factory=dict)
     """Where in a document was asked last, in characters from its end: what is typed there does not change it."""

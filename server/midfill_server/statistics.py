@@ -57,13 +57,15 @@ class Statistics:
         self._in_part: dict[str, int] = {}
         self._saved = (Counter[str](), Counter[int]())
 
-    def answered(self, source: str, total_ms: float, usage: Usage | None = None) -> None:
+    def answered(self, source: str, total_ms: float) -> None:
         """A request was answered with a text, from `model` or from a cache, after so long."""
         self.counts[f"from_{source}"] += 1
         self.bins[_bin(total_ms)] += 1
-        if usage is not None:
-            for kind in ("reused", "evaluated", "generated"):
-                self.counts[f"tokens_{kind}"] += getattr(usage, f"tokens_{kind}")
+
+    def spent(self, usage: Usage) -> None:
+        """The engine has done so much for a completion, which somebody asked for or will."""
+        for kind in ("reused", "evaluated", "generated"):
+            self.counts[f"tokens_{kind}"] += getattr(usage, f"tokens_{kind}")
 
     def offered(self, request_id: str, offer: Offer) -> None:
         """A text was sent to the editor, which may show it."""

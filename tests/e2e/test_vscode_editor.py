@@ -152,9 +152,16 @@ def test_what_the_editor_adds_is_told(
     middle, most, own = statistics.median(added), max(added), statistics.median(instant)
     told = {"median": middle, "max": most, "n": len(added), "median_of_an_instant_provider": own}
     record_property("key_to_ghost_added_ms", told)
+    model, late, soon = (
+        statistics.median(measured[name]) for name in ("model", "withRequest", "withKey")
+    )
+    told = {"model": model, "begun_with_the_request": late, "begun_with_the_key": soon}
+    record_property("key_to_ghost_of_a_slow_model_ms", told)
     with capsys.disabled():
         print(
             f"\nVS Code: ghost text {middle:.0f} ms after the key, besides the server's answer "
             f"(median of {len(added)}; at most {most:.0f} ms), where that of a provider which knows its answer "
-            f"at once comes {own:.0f} ms after it (of which 50 ms are the editor's rest)"
+            f"at once comes {own:.0f} ms after it (of which 50 ms are the editor's rest). Of a model that "
+            f"takes {model:.0f} ms it comes {soon:.0f} ms after the key, {soon - model:.0f} ms more than that; without "
+            f"working ahead {late:.0f} ms after it, {late - model:.0f} ms more"
         )

@@ -282,7 +282,8 @@ def test_stats_show_what_editors_counted(folder: Path) -> None:
     statistics = Statistics()
     statistics.offered("c1", Offer("file:///a", "", "text"))
     statistics.accepted("c1")
-    statistics.answered("model", 100.0, Usage(tokens_reused=3, tokens_evaluated=1))
+    statistics.answered("model", 100.0)
+    statistics.spent(Usage(tokens_reused=3, tokens_evaluated=1))
     statistics.save(folder / "state")
     told = json.loads(midfill("stats", "--json").stdout)["completions"]
     assert (told["offered"], told["acceptance"], told["tokens_reused"]) == (1, 1.0, 0.75)

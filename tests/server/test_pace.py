@@ -46,7 +46,15 @@ def test_pauses_are_not_typing() -> None:
     pace.answered(1000.0)
     for now_s in (0.0, 0.1, 0.2, 0.2 + LONGEST_GAP_MS / 1000, 60.0):
         pace.key(now_s)
-    assert pace.rest_ms(0.0) == pytest.approx(100.0)
+    assert pace.rest_ms(0.0, 60.0) == pytest.approx(100.0)
+
+
+def test_the_rest_begins_with_the_key() -> None:
+    pace = Pace()
+    pace.key(1.0)
+    assert pace.rest_ms(100.0, 1.0) == pytest.approx(100.0)
+    assert pace.rest_ms(100.0, 1.083) == pytest.approx(17.0)
+    assert pace.rest_ms(100.0, 1.2) == 0.0
 
 
 def test_one_slow_answer_is_not_the_rule() -> None:
@@ -55,7 +63,7 @@ def test_one_slow_answer_is_not_the_rule() -> None:
         pace.key(now_s)
     pace.answered(10.0)
     pace.answered(400.0)
-    assert pace.rest_ms(0.0) == 0.0
+    assert pace.rest_ms(0.0, 0.1) == 0.0
     for _ in range(3):
         pace.answered(400.0)
-    assert pace.rest_ms(0.0) == pytest.approx(100.0)
+    assert pace.rest_ms(0.0, 0.1) == pytest.approx(100.0)

@@ -15,7 +15,8 @@ from midfill_server.statistics import FILE_NAME, Offer, Statistics, load, percen
 def counted(*times_ms: float) -> Statistics:
     statistics = Statistics()
     for time_ms in times_ms:
-        statistics.answered("model", time_ms, Usage(tokens_reused=9, tokens_evaluated=1))
+        statistics.answered("model", time_ms)
+        statistics.spent(Usage(tokens_reused=9, tokens_evaluated=1))
     return statistics
 
 

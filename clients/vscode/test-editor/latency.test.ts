@@ -1,15 +1,21 @@
-// How much later than the server's answer ghost text is seen: what VS Code and the extension add. And how late that of a
-// provider is which knows its answer at once: what VS Code takes for itself, on the same machine at the same time.
+// How late ghost text is seen, on the same machine at the same time: what VS Code and the extension add to an answer that
+// the server knows already; that of a provider which knows its answer at once, which is what VS Code takes for itself; and
+// that of a model which takes its time, begun with the key and begun with VS Code's request.
 import { strict as assert } from "node:assert";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import * as vscode from "vscode";
 import { ghost, midfill, open, press, rest, timed, until } from "./person";
 
 const ROUNDS = 15;
+const SAME_KEY = "r".repeat(ROUNDS);
 const PAUSE_MS = 500;
 const TEXT = "def add(first, second):\n    return first + second\n\n\ndef sub(first, second):\n    ";
 /** Of documents that Midfill is not asked about. */
 const SCHEME = "midfill-test";
+/** A model that says the same everywhere, after a tenth of a second. */
+const SLOW = `fake:${new URLSearchParams({ text: "(first, second)", piece_chars: "99", piece_delay_s: "0.1" }).toString()}`;
+/** What comes next is not what it says, so that it is asked after each. */
+const KEYS = "abcdefghijklmno";
 
 /** A line of what `stopwatch.py` writes, which runs the server: when a request came and when its answer left, in ms. */
 interface Answered {
@@ -23,12 +29,10 @@ suite("latency", () => {
     await (await midfill()).ready;
     await open("latency.py", TEXT);
     const added: number[] = [];
-    await seen((keyMs, ghostMs) => {
-      const [answer, ...others] = answers().filter(
-        ({ asked, answered, items }) => items > 0 && asked >= keyMs && answered <= ghostMs,
-      );
-      if (answer && others.length === 0) {
-        added.push(ghostMs - keyMs - (answer.answered - answer.asked));
+    await seen(SAME_KEY, (keyMs, ghostMs) => {
+      const answerMs = tookBetween(keyMs, ghostMs);
+      if (answerMs !== undefined) {
+        added.push(ghostMs - keyMs - answerMs);
       }
     });
     const instant: number[] = [];
@@ -46,18 +50,52 @@ suite("latency", () => {
     const editor = await vscode.window.showTextDocument(vscode.Uri.parse(`${SCHEME}:/instant.py`), { preview: false });
     await press("Control+End");
     await until("the caret", () => editor.document.offsetAt(editor.selection.active) === TEXT.length);
-    await seen((keyMs, ghostMs) => instant.push(ghostMs - keyMs));
+    await seen(SAME_KEY, (keyMs, ghostMs) => instant.push(ghostMs - keyMs));
     await vscode.commands.executeCommand("workbench.action.revertAndCloseActiveEditor");
     registered.dispose();
-    writeFileSync(process.env.MIDFILL_TEST_LATENCY ?? "", JSON.stringify({ added, instant }));
-    assert(Math.min(added.length, instant.length) > ROUNDS / 2, `${String(added.length)} and ${String(instant.length)} rounds`);
+    const model: number[] = [];
+    const withRequest: number[] = [];
+    const withKey: number[] = [];
+    await setting("engine.model", SLOW);
+    try {
+      await until("the other model", async () => (await midfill()).status.model.startsWith("fake"));
+      await setting("completion.ahead", false);
+      await seen(KEYS, (keyMs, ghostMs) => {
+        const answerMs = tookBetween(keyMs, ghostMs);
+        if (answerMs !== undefined) {
+          model.push(answerMs);
+          withRequest.push(ghostMs - keyMs);
+        }
+      });
+      await setting("completion.ahead", undefined);
+      await seen(KEYS, (keyMs, ghostMs) => withKey.push(ghostMs - keyMs));
+    } finally {
+      await setting("completion.ahead", undefined);
+      await setting("engine.model", undefined);
+    }
+    await vscode.commands.executeCommand("workbench.action.revertAndCloseActiveEditor");
+    const all = { added, instant, model, withRequest, withKey };
+    writeFileSync(process.env.MIDFILL_TEST_LATENCY ?? "", JSON.stringify(all));
+    for (const [name, times] of Object.entries(all)) {
+      assert(times.length > ROUNDS / 2, `${name}: ${String(times.length)} rounds`);
+    }
   });
 });
 
-/** Type a letter again and again, and tell when it went down and when ghost text was drawn. */
-async function seen(tell: (keyMs: number, ghostMs: number) => void): Promise<void> {
-  for (let round = 0; round < ROUNDS; round++) {
-    const now = await timed("r");
+const setting = (name: string, value: unknown) => vscode.workspace.getConfiguration("midfill").update(name, value, true);
+
+/** How long the server took for the one answer that came meanwhile. */
+function tookBetween(keyMs: number, ghostMs: number): number | undefined {
+  const [answer, ...others] = answers().filter(
+    ({ asked, answered, items }) => items > 0 && asked >= keyMs && answered <= ghostMs,
+  );
+  return answer && others.length === 0 ? answer.answered - answer.asked : undefined;
+}
+
+/** Type each of these letters alone, and tell when it went down and when ghost text was drawn. */
+async function seen(keys: string, tell: (keyMs: number, ghostMs: number) => void): Promise<void> {
+  for (const key of keys) {
+    const now = await timed(key);
     if (now) {
       tell(now.keyMs, now.ghostMs);
     }

@@ -70,6 +70,8 @@ async def _answer(
         logger.debug("%s: nothing, the document is not open or completion is off", request_id)
         return None
     offset = snapshot.document.offset(from_lsp_position(position), snapshot.encoding)
+    if asked_by != "hand":
+        ls.session.foresight.asked(snapshot.document, offset)
     assumed, caret = snapshot, offset
     if selected is not None:
         assumed, caret = snapshot.taken(from_lsp_selection(selected))
@@ -92,7 +94,7 @@ async def _answer(
         logger.debug("%s: nothing, %s", request_id, why)
         return None
     total_ms = 1000 * (time.perf_counter() - started)
-    ls.session.statistics.answered(found[0].source, total_ms, found[0].usage)
+    ls.session.statistics.answered(found[0].source, total_ms)
     if asked_by != "hand" and selected is None:
         ls.session.habits.shows(
             request_id, snapshot.document, offset, shown[0].text, shown[0].confidence
