@@ -50,7 +50,7 @@ class Typist:
             document.position(start, "utf-16"), document.position(self.caret, "utf-16"), text
         )
         self.session.edit(self.uri, [edit], document.version + 1)
-        take_edit(self.session, self.uri, edit)
+        take_edit(self.session, self.uri, [edit])
         self.caret = start + len(text)
 
     def ask(self, asked_by: AskedBy = "typing") -> asyncio.Task[tuple[Found, ...]]:

@@ -62,6 +62,8 @@ class Editor:
         self._caret = 0
         self._version = 1
         self._standing = ""
+        self._n_usages = 0
+        """What the model had done before the last key: it may begin before it is asked."""
         self._resting: asyncio.Task[None] | None = None
         self._running: dict[asyncio.Task[None], tuple[int, Asked]] = {}
         self._loop = asyncio.get_running_loop()
@@ -117,6 +119,7 @@ class Editor:
         goes_on = key.typed and key.patches[0].position == self._caret
         fits = goes_on and self._standing.startswith(key.typed)
         self._standing = self._standing[len(key.typed) :] if fits else ""
+        self._n_usages = len(self._usages()) if self._usages else 0
         self._change(key)
         if self._policy.cancels:
             for request_id, asked in self._running.values():
@@ -144,7 +147,6 @@ class Editor:
         await asyncio.sleep(self._policy.debounce_ms / 1000)
         asked = Asked(key_idx, self._text, self._caret, self._ms())
         self.record.asked.append(asked)
-        n_before = len(self._usages()) if self._usages else 0
         request_id, answer = self._connection.ask(
             "textDocument/inlineCompletion",
             {
@@ -153,7 +155,7 @@ class Editor:
                 "context": {"triggerKind": AUTOMATIC},
             },
         )
-        task = asyncio.ensure_future(self._take(asked, answer, n_before))
+        task = asyncio.ensure_future(self._take(asked, answer, self._n_usages))
         self._running[task] = (request_id, asked)
         task.add_done_callback(lambda done: self._running.pop(done, None))
 

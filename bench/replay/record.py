@@ -84,7 +84,7 @@ def kinds_of(record: Record) -> list[Kind]:
         before, after = asked.text[: asked.offset], asked.text[asked.offset :]
         if not asked.answer:
             kinds.append("nothing")
-        elif asked.usages:
+        elif any(usage.stop_reason != "cancelled" for usage in asked.usages or ()):
             kinds.append("model")
         elif (asked.text, asked.offset) in seen:
             kinds.append("again")

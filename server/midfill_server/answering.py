@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -108,17 +108,14 @@ async def answer(
     return found
 
 
-def take_edit(session: Session, uri: str, edit: Edit | None = None) -> None:
-    """A document was edited: stop what no longer fits it, and begin what the editor will ask for.
-
-    `edit` is all that was done, if it was one edit.
-    """
+def take_edit(session: Session, uri: str, edits: Sequence[Edit | str]) -> None:
+    """A document was edited: stop what no longer fits it, and begin what the editor will ask for."""
     if document := session.documents.get(uri):
         now_s = _now_s()
         session.pace.key(now_s)
         session.scheduler.edited(uri, session.notebooks.around(document).document)
         session.scheduler.supersede(_FORESEEN)
-        offset = session.foresight.edited(document, edit, session.encoding, now_s)
+        offset = session.foresight.edited(document, edits, session.encoding, now_s)
         if offset is not None:
             _quietly(lambda: _foresee(session, uri, offset))
         read_when_idle(session, uri)

@@ -7,6 +7,7 @@ Whether an editor asks there is seen from what it did after the keys before.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from midfill.text import Document, Edit, Encoding
@@ -34,15 +35,12 @@ class Foresight:
         self._awaited: _Awaited | None = None
 
     def edited(
-        self, document: Document, edit: Edit | None, encoding: Encoding, now_s: float
+        self, document: Document, edits: Sequence[Edit | str], encoding: Encoding, now_s: float
     ) -> int | None:
-        """The offset at which the editor will ask after an edit; None where it may not.
-
-        `edit` is what made the document of the one before, or None where it was more than that.
-        """
+        """The offset at which the editor will ask, after edits that have made the document; None where it may not."""
         if self._awaited and now_s - self._awaited.since_s > PATIENCE_S:
             self._uri = None
-        offset = None if edit is None else _caret(document, edit, encoding)
+        offset = _caret(document, edits, encoding)
         self._awaited = None if offset is None else _Awaited(document, offset, now_s)
         return offset if document.uri == self._uri else None
 
@@ -53,9 +51,9 @@ class Foresight:
             self._awaited = None
 
 
-def _caret(document: Document, edit: Edit, encoding: Encoding) -> int | None:
-    """Where the caret is after an edit that one key may have made."""
-    if edit.text.count("\n") > 1:
+def _caret(document: Document, edits: Sequence[Edit | str], encoding: Encoding) -> int | None:
+    """Where the caret is after edits that one key may have made."""
+    if len(edits) != 1 or isinstance(edit := edits[0], str) or edit.text.count("\n") > 1:
         return None
     end = document.offset(edit.start, encoding) + len(edit.text)
     return end - 1 if edit.text in _PAIRS else end

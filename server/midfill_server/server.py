@@ -22,7 +22,6 @@ from pygls.protocol.language_server import lsp_method
 
 from midfill.engines.crashes import watch_loop
 from midfill.hidden import plain
-from midfill.text import Edit
 from midfill.version import __version__
 from midfill_server.answering import read_when_idle, take_edit
 from midfill_server.convert import (
@@ -139,8 +138,7 @@ class DocumentProtocol(StrictProtocol):
         document = params.text_document
         changes = list(from_lsp_changes(params.content_changes))
         self._server.session.edit(document.uri, changes, document.version)
-        edit = changes[0] if len(changes) == 1 and isinstance(changes[0], Edit) else None
-        take_edit(self._server.session, document.uri, edit)
+        take_edit(self._server.session, document.uri, changes)
 
     @lsp_method(lsp.NOTEBOOK_DOCUMENT_DID_OPEN)
     def lsp_notebook_document__did_open(self, params: lsp.DidOpenNotebookDocumentParams) -> None:
@@ -168,9 +166,9 @@ class DocumentProtocol(StrictProtocol):
             for closed in structure.did_close or ():
                 session.close(closed.uri)
         for content in cells.text_content or ():
-            changes = from_lsp_changes(content.changes)
+            changes = list(from_lsp_changes(content.changes))
             session.edit(content.document.uri, changes, content.document.version)
-            take_edit(session, content.document.uri)
+            take_edit(session, content.document.uri, changes)
 
     @lsp_method(lsp.NOTEBOOK_DOCUMENT_DID_CLOSE)
     def lsp_notebook_document__did_close(self, params: lsp.DidCloseNotebookDocumentParams) -> None:

@@ -41,7 +41,7 @@ def test_where_the_caret_is_after_a_key(made: Edit, marked: str | None) -> None:
     before = Document.of("if a:\n    ", version=1)
     after = before.edited([made], 2, "utf-16")
     foresight = trusted(before)
-    offset = foresight.edited(after, made, "utf-16", 1.0)
+    offset = foresight.edited(after, [made], "utf-16", 1.0)
     assert (offset is None) == (marked is None)
     if marked is not None:
         assert (after.text, offset) == caret(marked)
@@ -51,7 +51,7 @@ def trusted(document: Document) -> Foresight:
     """After an editor has asked where it was expected."""
     foresight = Foresight()
     typed = document.edited([A_KEY], 1)
-    assert foresight.edited(typed, A_KEY, "utf-16", 0.0) is None
+    assert foresight.edited(typed, [A_KEY], "utf-16", 0.0) is None
     foresight.asked(typed, document.line_starts[1] + 5)
     return foresight
 
@@ -67,32 +67,33 @@ def test_an_editor_that_asked_will_ask_again() -> None:
     foresight = trusted(BEFORE)
     # Within a word that is typed quickly it does not ask at all.
     for at_s in (0.1, 0.2, 0.3):
-        assert foresight.edited(NEXT, A_KEY, "utf-16", at_s) is not None
+        assert foresight.edited(NEXT, [A_KEY], "utf-16", at_s) is not None
 
 
 def test_an_editor_that_asks_for_nothing_after_a_key_is_not_served_unasked() -> None:
     foresight = trusted(BEFORE)
-    assert foresight.edited(NEXT, A_KEY, "utf-16", 1.0) is not None
-    assert foresight.edited(NEXT, A_KEY, "utf-16", 1.1 + PATIENCE_S) is None
-    assert foresight.edited(NEXT, A_KEY, "utf-16", 1.2 + PATIENCE_S) is None
+    assert foresight.edited(NEXT, [A_KEY], "utf-16", 1.0) is not None
+    assert foresight.edited(NEXT, [A_KEY], "utf-16", 1.1 + PATIENCE_S) is None
+    assert foresight.edited(NEXT, [A_KEY], "utf-16", 1.2 + PATIENCE_S) is None
 
 
 def test_a_pause_after_a_request_says_nothing() -> None:
     foresight = trusted(BEFORE)
-    assert foresight.edited(NEXT, A_KEY, "utf-16", 100.0) is not None
+    assert foresight.edited(NEXT, [A_KEY], "utf-16", 100.0) is not None
 
 
 def test_an_editor_that_asks_elsewhere_is_not_understood() -> None:
     foresight = trusted(BEFORE)
-    assert foresight.edited(NEXT, A_KEY, "utf-16", 0.1) is not None
+    assert foresight.edited(NEXT, [A_KEY], "utf-16", 0.1) is not None
     foresight.asked(NEXT, 0)
-    assert foresight.edited(NEXT, A_KEY, "utf-16", 0.2) is None
+    assert foresight.edited(NEXT, [A_KEY], "utf-16", 0.2) is None
 
 
-def test_an_edit_in_another_document_is_no_key() -> None:
+def test_edits_elsewhere_several_or_of_the_whole_are_no_key() -> None:
     foresight = trusted(BEFORE)
-    assert foresight.edited(OTHER, A_KEY, "utf-16", 0.1) is None
-    assert foresight.edited(NEXT, None, "utf-16", 0.2) is None
+    assert foresight.edited(OTHER, [A_KEY], "utf-16", 0.1) is None
+    assert foresight.edited(NEXT, [A_KEY, A_KEY], "utf-16", 0.2) is None
+    assert foresight.edited(NEXT, [NEXT.text], "utf-16", 0.3) is None
 
 
 def grown(asked: Asked) -> str:

@@ -64,6 +64,15 @@ suite("completion", () => {
     await until("the second step back", () => text() === typed);
   });
 
+  test("is taken by the line", async () => {
+    await type("return os.pa");
+    const offered = await shown();
+    await press("Control+Alt+ArrowRight");
+    await until("a line", () => text() === `${START}return os.pa${offered.split("\n")[0] ?? ""}`);
+    await press("Control+z");
+    await until("the step back", () => text() === `${START}return os.pa`);
+  });
+
   test("has further candidates by hand", async () => {
     await type("return os.pa");
     await press("Escape");
