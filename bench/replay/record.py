@@ -32,7 +32,7 @@ class Asked:
     answer: str = ""
     """What could be shown at the caret; empty for nothing."""
     usages: tuple[Usage, ...] | None = None
-    """What the model did between the request and its answer; None where that is not known."""
+    """What the model did from the key before it to its answer; None where that is not known."""
 
 
 @dataclass(frozen=True)

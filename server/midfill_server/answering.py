@@ -146,7 +146,7 @@ def read_when_idle(session: Session, uri: str) -> None:
 
 def _foresee(session: Session, uri: str, offset: int) -> None:
     """Do what a request will want that is not here yet; it joins what runs then, or finds what was said."""
-    snapshot = session.snapshot(uri)
+    snapshot = None if session.ended else session.snapshot(uri)
     if snapshot is not None and _may_go_ahead(snapshot):
         session.scheduler.meanwhile(_FORESEEN, answer(session, snapshot, offset, "typing"))
 

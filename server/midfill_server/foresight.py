@@ -44,8 +44,8 @@ class Foresight:
         self._awaited = None if offset is None else _Awaited(document, offset, now_s)
         return offset if document.uri == self._uri else None
 
-    def asked(self, document: Document, offset: int) -> None:
-        """The editor asks by itself."""
+    def asked(self, document: Document, offset: int | None) -> None:
+        """The editor asks by itself; without an offset for what goes on from an entry of its own list."""
         if self._awaited and document is self._awaited.document:
             self._uri = document.uri if offset == self._awaited.offset else None
             self._awaited = None

@@ -142,6 +142,12 @@ def test_without_a_server_two_clicks_lead_to_ghost_text(vsix: Path, tmp_path: Pa
     drive("two_clicks.mts", tmp_path, vsix, path, machineSettings=settings)
 
 
+@pytest.mark.model
+def test_a_workspace_that_is_not_trusted_sets_nothing(vsix: Path, tmp_path: Path) -> None:
+    settings = {"midfill.engine.hostLingerS": 0}
+    drive("untrusted.mts", tmp_path, vsix, on_path(tmp_path), machineSettings=settings)
+
+
 def test_what_the_editor_adds_is_told(
     with_server: Run,
     record_property: Callable[[str, object], None],

@@ -82,10 +82,13 @@ def test_a_pause_after_a_request_says_nothing() -> None:
     assert foresight.edited(NEXT, [A_KEY], "utf-16", 100.0) is not None
 
 
-def test_an_editor_that_asks_elsewhere_is_not_understood() -> None:
+@pytest.mark.parametrize(
+    "elsewhere", [pytest.param(0, id="place"), pytest.param(None, id="entry-of-its-list")]
+)
+def test_an_editor_that_asks_elsewhere_is_not_understood(elsewhere: int | None) -> None:
     foresight = trusted(BEFORE)
     assert foresight.edited(NEXT, [A_KEY], "utf-16", 0.1) is not None
-    foresight.asked(NEXT, 0)
+    foresight.asked(NEXT, elsewhere)
     assert foresight.edited(NEXT, [A_KEY], "utf-16", 0.2) is None
 
 

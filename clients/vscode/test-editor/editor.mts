@@ -20,6 +20,8 @@ export interface Options {
   readonly path: string;
   /** Whether tests run in the extension host. */
   readonly runsTests?: boolean;
+  /** Whether folders are restricted until the person trusts them; no question is asked then. */
+  readonly asksForTrust?: boolean;
   /** Settings of the user, and of the machine that the extension runs on. */
   readonly settings?: object;
   readonly machineSettings?: object;
@@ -34,6 +36,7 @@ const QUIET = {
   "extensions.autoCheckUpdates": false,
   "extensions.autoUpdate": false,
   "git.enabled": false,
+  "security.workspace.trust.startupPrompt": "never",
   "telemetry.telemetryLevel": "off",
   "workbench.enableExperiments": false,
   "workbench.reduceMotion": "on",
@@ -82,7 +85,8 @@ export class Editor {
       [
         ...program,
         ...["--auth", "none", "--bind-addr", "127.0.0.1:0", "--disable-telemetry", "--disable-update-check"],
-        ...["--disable-workspace-trust", "--disable-getting-started-override"],
+        "--disable-getting-started-override",
+        ...(options.asksForTrust === true ? [] : ["--disable-workspace-trust"]),
         // Without it the editor passes over the address of tests; with it, it shows no notifications.
         ...(options.runsTests === true ? ["--vscode-option", "enable-smoke-test-driver"] : []),
       ],

@@ -71,7 +71,7 @@ async def _answer(
         return None
     offset = snapshot.document.offset(from_lsp_position(position), snapshot.encoding)
     if asked_by != "hand":
-        ls.session.foresight.asked(snapshot.document, offset)
+        ls.session.foresight.asked(snapshot.document, None if selected else offset)
     assumed, caret = snapshot, offset
     if selected is not None:
         assumed, caret = snapshot.taken(from_lsp_selection(selected))
