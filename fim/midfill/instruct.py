@@ -3,11 +3,12 @@
 The tasks are data (`tasks.toml`): each has a `title`, the protocol's `kind` of code action, its `instruction`, what
 its `result` is, and as `Rules` what an edit must keep. A prompt begins with what the model may want to know and ends
 with the task, so that all tasks for the same lines share what was read. An edit that cannot be verified is asked
-for once more, with the reason; after that there is none.
+for once more, with the reason; after that there is none. What can be made without a model (`conversions`) is.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sys
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -20,6 +21,7 @@ from typing import Any, Literal, NamedTuple
 
 from midfill.chat import Message, chat_prompt
 from midfill.code_facts import facts_markdown, facts_of
+from midfill.conversions import converted
 from midfill.edits import Change, minimal
 from midfill.engine import Engine, Usage
 from midfill.errors import EngineRefused
@@ -210,10 +212,14 @@ async def proposal(
 ) -> Proposal:
     """Ask for an edit or a file, verify it, ask once more if it will not do. Cancelling the task stops the model.
 
+    What is a conversion that is sure to be right is made without it.
+
     Raises:
         EngineError: the engine did not answer.
         ModelError: the model cannot be used, or not for this.
     """
+    if sure := await _converted(task, subject):
+        return sure
     usages: list[Usage] = []
     verdict, talk = Verdict("", ""), list[Message]()
     for _ in range(_TRIES):
@@ -294,6 +300,17 @@ class _Written:
         """What was held back."""
         text = self._markdown.end()
         return [Told(self._kind, text)] if text else []
+
+
+async def _converted(task: Task, subject: Subject) -> Proposal | None:
+    """An instruction that needs no model, done and verified as an answer would be."""
+    if not task.free or subject.document.language != "python":
+        return None
+    known = _data()["conversion"]
+    text = await asyncio.to_thread(converted, subject.text, task.instruction, known)
+    rules = replace(task.rules, signature="keep", comments="keep")
+    verdict = verified(_fenced(text, "python"), subject, rules) if text else Verdict("")
+    return Proposal(minimal(subject, verdict.text)) if verdict.text else None
 
 
 async def _answer(

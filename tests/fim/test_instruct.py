@@ -325,6 +325,23 @@ async def test_nothing_to_change_is_no_refusal() -> None:
     assert (made.changes, made.reason) == ((), "")
 
 
+async def test_a_name_for_a_name_needs_no_model() -> None:
+    engine = FakeEngine("")
+    task = tasks()["refactor"].with_instruction("Rename total to amount.")
+    made = await proposal(task, shelf(), engine)
+    assert applied(SHELF, made.changes) == SHELF.replace("total", "amount")
+    assert engine.requests == []
+
+
+@pytest.mark.parametrize(
+    "instruction", ["Rename limit to most.", "Rename total to amount and use sum."]
+)
+async def test_what_is_more_than_that_is_asked_of_the_model(instruction: str) -> None:
+    engine = FakeEngine("")
+    await proposal(tasks()["refactor"].with_instruction(instruction), shelf(), engine)
+    assert engine.requests
+
+
 async def test_the_second_answer_follows_the_reason() -> None:
     better = f"```\n{COUNT.replace('total = total + one', 'total += one')}```"
 
