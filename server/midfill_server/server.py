@@ -205,6 +205,8 @@ def create_server(session: Session) -> MidfillServer:
         # In a thread, as it takes 20 ms, most of them SQLite's.
         await asyncio.to_thread(import_module, "midfill_server.indexing")
         ls.session.started = True
+        # What was wrong in settings that came meanwhile.
+        configuration.tell_problems(ls)
         ls.session.open_folders()
         ls.status.update()
         await configuration.load(ls)

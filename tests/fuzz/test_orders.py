@@ -198,7 +198,7 @@ class SchedulerOrders(RuleBasedStateMachine):
         self.texts[key] = self.texts[key] + keys if keys else self.texts[key][:-1]
 
         async def edited() -> None:
-            self.scheduler.edited(Document.of(self.texts[key], uri=key))
+            self.scheduler.edited(key, Document.of(self.texts[key], uri=key))
 
         self._in_loop(edited())
 

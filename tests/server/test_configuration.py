@@ -143,6 +143,12 @@ def test_a_mistake_is_told_once(client: LspClient) -> None:
     assert client.notifications.empty()
 
 
+def test_a_mistake_that_is_there_from_the_start_is_told_too(client: LspClient) -> None:
+    client.replies["workspace/configuration"] = [{"completion": {"debounceMs": -1}}]
+    client.initialize(**PULLS)
+    assert said(client).startswith("Midfill: completion.debounceMs must be a whole number from 0")
+
+
 class Project:
     """A folder of the workspace with a file in it."""
 
