@@ -132,7 +132,7 @@ async def test_leaving_parts_out_asks_once_but_for_healing() -> None:
     assert len(engine.requests) == 2
     assert [asked.sampling.heal for asked in engine.requests] == [True, False]
     assert [found.score.exact for found in filled[:2]] == [True, True]
-    assert filters.FILTERS == chain, "the chain is whole again"
+    assert filters.FILTERS is chain, "the chain is whole again"
 
 
 async def test_a_filter_left_out_is_left_out() -> None:
