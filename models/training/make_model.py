@@ -1,6 +1,6 @@
 """Make an embedded model: every step from the corpus to the model card, each skipped when it is done.
 
-    make_model.py --preset nano                 ten minutes on two cores
+    make_model.py --preset nano                 eight minutes on two cores
     make_model.py --preset small --minutes 60   an hour's sitting; run it again to go on
     make_model.py --preset small --release 12   a release from where the run is: 12 minutes of decay
     make_model.py --preset nano-instruct --inherit midfill-small-q8_0.gguf    the one that answers questions
