@@ -47,7 +47,7 @@ FLOORS = (
     ("midfill.filters", "midfill.stopping", "midfill.confidence"),
     ("midfill.cache", "midfill.ahead"),
     # the lines that are explained and edited, and what may be offered for them
-    ("midfill.conversions_rename",),
+    ("midfill.conversions_python",),
     ("midfill.conversions",),
     ("midfill.subject",),
     ("midfill.edits", "midfill.kept"),

@@ -19,7 +19,7 @@ LOOP = """
         acc = 0
         for item in items:
             acc += item.acc(acc=item)  # acc stays
-        return [acc for _ in "acc"], lambda: acc, f"{acc:>3}"
+        return [acc for _ in "no"], lambda: acc, f"{acc:>3}"
 """
 
 
@@ -38,7 +38,14 @@ def test_a_local_name_is_renamed_where_it_is_meant(instruction: str) -> None:
             amount = 0
             for item in items:
                 amount += item.acc(acc=item)  # acc stays
-            return [amount for _ in "acc"], lambda: amount, f"{amount:>3}\"""")
+            return [amount for _ in "no"], lambda: amount, f"{amount:>3}\"""")
+
+
+def test_what_a_function_begins_with_is_not_its_own() -> None:
+    code = "@of(acc)\ndef f(n: acc = acc):\n    acc = n\n    def g(m=acc):\n        return acc"
+    assert done(code, "rename acc to amount") == (
+        "@of(acc)\ndef f(n: acc = acc):\n    amount = n\n    def g(m=amount):\n        return amount"
+    )
 
 
 def test_texts_of_several_lines_keep_their_indentation() -> None:
@@ -84,6 +91,22 @@ def test_texts_of_several_lines_keep_their_indentation() -> None:
         pytest.param(
             "def f():\n    import acc\n    return acc", "rename acc to amount", id="imported"
         ),
+        pytest.param(
+            'def f(t):\n    acc = 1\n    return t.query("a > @acc")',
+            "rename acc to amount",
+            id="in a text",
+        ),
+        pytest.param('x = "{0} {0}".format(y())', "use f-strings", id="a call twice"),
+        pytest.param(
+            'x = "{1} {0}".format(y(), z())', "use f-strings", id="calls in another order"
+        ),
+        pytest.param('x = "{}".format(y, z())', "use f-strings", id="a call for nothing"),
+        pytest.param('x = "{:{}}".format(y(), z)', "use f-strings", id="a width of its own"),
+        pytest.param('x = "{".format(y)', "use f-strings", id="a format that is none"),
+        pytest.param('x = "{} {}".format(y)', "use f-strings", id="too few"),
+        pytest.param('x = "{z}".format(y=1)', "use f-strings", id="another name"),
+        pytest.param('x = "{0[k]}".format(y)', "use f-strings", id="a key that is a text"),
+        pytest.param('x = "{}".format(lambda: 1)', "use f-strings", id="a lambda"),
         pytest.param("def f(:\n    acc = 1", "rename acc to amount", id="no Python"),
         pytest.param('x = "%s" % y', "use f-strings", id="a percent sign"),
         pytest.param('x = "{}".format(*y)', "use f-strings", id="a format that cannot be"),
@@ -106,3 +129,24 @@ def test_formats_become_f_strings(instruction: str) -> None:
     assert done(code, instruction) == textwrap.dedent("""\
         def show(name, n):
             return f"{name.upper()} has {n:>4} {{}}\"""")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        r'"a\n{}\t{!r:>6}".format(y, z)',
+        r"'{} \'{}\''.format(y, z)",
+        '"{0} {1} {0}".format(y, z)',
+        '"{a} {{b}} {c:04}".format(a=y, c=z)',
+        '("{} "\n "{}").format(y, z)',
+        '"{} {}".format(len(y), str(z))',
+        '"{}".format("it\'s")',
+    ],
+)
+def test_an_f_string_says_the_same(code: str) -> None:
+    names = {"y": "why", "z": 26}
+    made = done(f"x = ({code})", "use f-strings") or f"x = ({code})"
+    before, after = dict(names), dict(names)
+    exec(f"x = ({code})", before)
+    exec(made, after)
+    assert after["x"] == before["x"]
