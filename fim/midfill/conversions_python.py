@@ -59,9 +59,10 @@ def _with_f_strings(module: libcst.Module, _: Mapping[str, str]) -> libcst.Modul
 def _is_plain(text: str, arguments: Sequence[libcst.Arg]) -> bool:
     """Whether a text with `{}` means what it means as an f-string with the arguments in it."""
     try:
-        fields = [name for _, name, _, _ in string.Formatter().parse(text) if name is not None]
+        parsed = [part for part in string.Formatter().parse(text) if part[1] is not None]
     except ValueError:
         return False
+    fields = [name or "" for _, name, _, _ in parsed]
     # `{0[key]}` names a text, as an f-string a variable; and `:` would end a lambda.
     if any("[" in name for name in fields) or any(m.findall(one, m.Lambda()) for one in arguments):
         return False
@@ -70,7 +71,8 @@ def _is_plain(text: str, arguments: Sequence[libcst.Arg]) -> bool:
     if not any(m.findall(one, acts) for one in arguments):
         return True
     names_none = all(one.keyword is None and not one.star for one in arguments)
-    return fields == [""] * len(arguments) and names_none and ":{" not in text.replace(" ", "")
+    has_fields_within = any("{" in (spec or "") for _, _, spec, _ in parsed)
+    return fields == [""] * len(arguments) and names_none and not has_fields_within
 
 
 def _owner_of(wrapper: MetadataWrapper, old: str, new: str) -> libcst.CSTNode | None:
